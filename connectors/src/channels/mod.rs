@@ -1,0 +1,1 @@
+//! The register of channels: one line each.

@@ -1,0 +1,1 @@
+//! What WhatsApp and Messenger share: signature, handshake, Graph client, error answers.

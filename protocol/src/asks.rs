@@ -1,0 +1,108 @@
+//! Questions over the bus that want an answer at once: best effort, never of record
+//! (`reliability-contract` §9, `ask`).
+
+use serde::{Deserialize, Serialize};
+
+use crate::channel::ChannelAccount;
+use crate::contact::Handle;
+use crate::ids::{ContactId, ThreadId, VisitorId};
+use crate::message::Message;
+use crate::outbound::{Claim, ClaimAnswer};
+
+/// A sender's question to the hub.
+pub type ClaimAsk = Claim;
+/// The hub's answer to it.
+pub type ClaimReply = ClaimAnswer;
+
+/// What web chat asks the hub. Connectors own no durable state, so visitors live in the hub.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub enum WebchatAsk {
+    /// A visit begins: resume the visitor of this token, or make a new one.
+    Visit {
+        /// The site.
+        site: String,
+        /// SHA-256 of the visitor's token, hexadecimal; absent on a first visit.
+        token_hash: Option<String>,
+        /// SHA-256 of the token that the connector has just made, for when there is no such visitor.
+        new_token_hash: String,
+    },
+    /// Whose token is it?
+    Visitor {
+        /// The site.
+        site: String,
+        /// SHA-256 of the visitor's token, hexadecimal.
+        token_hash: String,
+    },
+    /// What stands in the visitor's thread after a number: at most 100 messages, no notes.
+    History {
+        /// The site.
+        site: String,
+        /// The visitor.
+        visitor: VisitorId,
+        /// Entries after this thread seq; 0 for all.
+        after_seq: i64,
+    },
+}
+
+/// The hub's answer to a [`WebchatAsk`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "snake_case")]
+pub enum WebchatReply {
+    /// The visitor.
+    Visitor {
+        /// Their id; it is also the user id of their identity.
+        visitor: VisitorId,
+        /// They are new: the token made for them counts from now on.
+        is_new: bool,
+        /// Their thread, once they have written.
+        thread_id: Option<ThreadId>,
+        /// The contact, once they have written.
+        contact_id: Option<ContactId>,
+    },
+    /// Messages as the visitor may see them: without notes, and with nothing that is ours alone.
+    History {
+        /// In order of seq.
+        messages: Vec<Message>,
+        /// True when there is more after the last one.
+        more: bool,
+    },
+    /// There is no such visitor.
+    Unknown,
+}
+
+/// A passing sign for a provider or a visitor, which may be lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "signal", rename_all = "snake_case")]
+pub enum Signal {
+    /// We have read up to this message of the customer's.
+    MarkRead {
+        /// From which channel account.
+        channel: ChannelAccount,
+        /// Whose message.
+        to: Vec<Handle>,
+        /// The provider's id of the message.
+        external_id: String,
+    },
+    /// Somebody of ours is writing.
+    Typing {
+        /// From which channel account.
+        channel: ChannelAccount,
+        /// To whom.
+        to: Vec<Handle>,
+        /// Writing, or no longer.
+        on: bool,
+        /// The provider's id of the customer's last message, which WhatsApp wants.
+        external_id: Option<String>,
+    },
+}
+
+/// Did the signal go out?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SignalReply {
+    /// It did.
+    Done,
+    /// The channel has no such sign, or it did not get through.
+    NotDone,
+}

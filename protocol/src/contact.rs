@@ -1,0 +1,123 @@
+//! Contacts and their identities.
+
+use serde::{Deserialize, Serialize};
+
+use crate::channel::ChannelAccount;
+use crate::ids::{ContactId, IdentityId};
+use crate::time::Timestamp;
+
+/// What sort of address a handle is. `phone` is digits without `+`; `username` is without `@`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HandleKind {
+    /// WhatsApp's business-scoped user id (`whatsapp` §6).
+    Bsuid,
+    /// A telephone number, digits only.
+    Phone,
+    /// The id shared by several portfolios of one managed business.
+    ParentBsuid,
+    /// A name that its owner may change at any time: shown, never used as a key.
+    Username,
+    /// Messenger's page-scoped id.
+    Psid,
+    /// Instagram's scoped id.
+    Igsid,
+    /// A plug-in's stand-in for a page-scoped id, until the person writes.
+    UserRef,
+    /// A web site's visitor.
+    Visitor,
+    /// A group of people on WhatsApp; its thread is its own.
+    Group,
+}
+
+impl HandleKind {
+    /// True when the handle tells who somebody is within its channel account. A username and a
+    /// parent id do not: the one changes hands, the other is shared.
+    pub fn identifies(self) -> bool {
+        !matches!(self, Self::Username | Self::ParentBsuid)
+    }
+
+    /// The name in JSON and in the store.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bsuid => "bsuid",
+            Self::Phone => "phone",
+            Self::ParentBsuid => "parent_bsuid",
+            Self::Username => "username",
+            Self::Psid => "psid",
+            Self::Igsid => "igsid",
+            Self::UserRef => "user_ref",
+            Self::Visitor => "visitor",
+            Self::Group => "group",
+        }
+    }
+}
+
+/// One spelling of an identity: the kind of address and its value.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Handle {
+    /// What sort of address it is.
+    pub kind: HandleKind,
+    /// The address.
+    pub value: String,
+}
+
+impl Handle {
+    /// A handle.
+    pub fn new(kind: HandleKind, value: impl Into<String>) -> Self {
+        Self { kind, value: value.into() }
+    }
+}
+
+/// The customer as one callback names them. Handles are in order of preference as a key; the first
+/// identifying one is the user id.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Customer {
+    /// All addresses that the item gives.
+    pub handles: Vec<Handle>,
+    /// The name that the customer chose; untrusted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The name comes from the company's own address book and outranks the customer's choice.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub name_is_ours: bool,
+}
+
+impl Customer {
+    /// The handle that keys the identity: the first one that identifies.
+    pub fn user_id(&self) -> Option<&Handle> {
+        self.handles.iter().find(|handle| handle.kind.identifies())
+    }
+}
+
+/// An identity as the API shows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Its id.
+    pub id: IdentityId,
+    /// Whose it is.
+    pub contact_id: ContactId,
+    /// On which channel account.
+    pub channel: ChannelAccount,
+    /// Its addresses.
+    pub handles: Vec<Handle>,
+    /// The name given there.
+    pub name: Option<String>,
+    /// Until when anything may be sent to it; absent where there is no window or none is open.
+    pub window_closes_at: Option<Timestamp>,
+    /// The provider's time of the contact's last message from it.
+    pub last_message_at: Option<Timestamp>,
+}
+
+/// A contact as the API shows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Contact {
+    /// Its id.
+    pub id: ContactId,
+    /// The name to show; absent when no channel gave one.
+    pub name: Option<String>,
+    /// Since when we know them.
+    pub created_at: Timestamp,
+    /// All their addresses.
+    pub identities: Vec<Identity>,
+}
