@@ -303,3 +303,45 @@ pub(crate) async fn counts(conn: &mut Conn) -> Result<Vec<(ChannelAccount, i64, 
     .await?;
     found.iter().map(|row| Ok((channel(row)?, row.int("queued")?, row.int("unconfirmed")?))).collect()
 }
+
+/// Shows a message as *sending* when its first part was claimed.
+pub(crate) async fn now_sending(tx: &mut Tx, message: MessageId) -> Result<(), StoreError> {
+    sql("UPDATE messages SET status = 'sending' WHERE id = $1 AND status = 'queued'")
+        .bind(message)
+        .run(tx)
+        .await?;
+    Ok(())
+}
+
+/// What decides how long and how a message is tried.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
+    /// When it was accepted.
+    pub(crate) created_at: Timestamp,
+    /// A program wrote it.
+    pub(crate) by_bot: bool,
+    /// Since when the reply window of its recipient runs.
+    pub(crate) window_opened_at: Option<Timestamp>,
+    /// Since when its channel account is as it is.
+    pub(crate) channel_since: Option<Timestamp>,
+}
+
+/// The terms of a part.
+pub(crate) async fn terms(conn: &mut Conn, part: &Part) -> Result<Terms, StoreError> {
+    let row = sql(
+        "SELECT m.created_at, m.author_type, i.window_opened_at, c.since FROM messages m \
+         LEFT JOIN identities i ON i.id = $2 \
+         LEFT JOIN channels c ON c.channel_kind = m.channel_kind AND c.account = m.account WHERE m.id = $1",
+    )
+    .bind(part.message)
+    .bind(part.identity)
+    .first(conn)
+    .await?
+    .ok_or_else(|| StoreError::Damaged(format!("outbound part of {} has no message", part.message)))?;
+    Ok(Terms {
+        created_at: row.time("created_at")?,
+        by_bot: row.text("author_type")? == "bot",
+        window_opened_at: row.time_or_none("window_opened_at")?,
+        channel_since: row.time_or_none("since")?,
+    })
+}
