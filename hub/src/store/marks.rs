@@ -128,7 +128,7 @@ pub(crate) async fn empty_if_revoked(tx: &mut Tx, message: &Message) -> Result<(
 /// Everything said about some messages, under any of their provider ids.
 const MARKS: &str = "), named AS (SELECT m.id, m.channel_kind, m.account, m.external_id \
     FROM wanted w CROSS JOIN messages m WHERE m.id = w.id AND m.external_id IS NOT NULL \
-    UNION ALL SELECT x.message_id, x.channel_kind, x.account, x.external_id \
+    UNION SELECT x.message_id, x.channel_kind, x.account, x.external_id \
     FROM wanted w CROSS JOIN external_ids x WHERE x.message_id = w.id) \
     SELECT 'reaction' AS mark, n.id, k.actor, k.actor_name, i.contact_id, k.emoji AS said, \
     NULL AS attachments, 0 AS rank, k.at FROM named n CROSS JOIN reactions k \
