@@ -2,12 +2,15 @@
 //!
 //! [`Hub`] is the only door. SQL is in `store` and nowhere else; connectors are met on the bus only.
 
+mod contacts;
 mod error;
+mod events;
 mod hub;
 mod requests;
 mod seal;
 mod settings;
 mod store;
+mod threads;
 
 pub use error::HubError;
 pub use hub::Hub;

@@ -51,7 +51,7 @@ fn thread(row: &Row) -> Result<ThreadRow, StoreError> {
 }
 
 /// A thread by its id.
-pub(crate) async fn by_id(conn: &mut Conn, id: ThreadId) -> Result<Option<ThreadRow>, StoreError> {
+pub(crate) async fn row(conn: &mut Conn, id: ThreadId) -> Result<Option<ThreadRow>, StoreError> {
     let row = parts(&[SELECT, "WHERE t.id = $1"]).bind(id).first(conn).await?;
     row.as_ref().map(thread).transpose()
 }
