@@ -48,9 +48,10 @@ fn fold(parts: &[PartFacts]) -> MessageStatus {
         folded.into_iter().min_by_key(|status| status.rank()).unwrap_or(MessageStatus::Queued)
     } else if own.len() < folded.len() {
         // Something of it is out: it is on its way, whatever the rest is.
-        own.into_iter().chain([MessageStatus::Sending]).max_by_key(|status| status.rank()).unwrap_or(
-            MessageStatus::Sending,
-        )
+        own.into_iter()
+            .chain([MessageStatus::Sending])
+            .max_by_key(|status| status.rank())
+            .unwrap_or(MessageStatus::Sending)
     } else {
         own.into_iter().max_by_key(|status| status.rank()).unwrap_or(MessageStatus::Queued)
     }
@@ -128,8 +129,7 @@ impl Facts {
     }
 
     fn detail(&self, external_id: Option<&str>, marks: &[(ProviderStatus, Timestamp)]) -> StatusDetail {
-        let marked =
-            |status| marks.iter().filter(|(kind, _)| *kind == status).map(|(_, at)| *at).min();
+        let marked = |status| marks.iter().filter(|(kind, _)| *kind == status).map(|(_, at)| *at).min();
         let earlier = |status| self.time(status).into_iter().chain(marked(status)).min();
         let ours = self.parts.iter().filter_map(|part| part.error.as_ref().map(|error| (part, error)));
         let failed_by_us = ours
@@ -167,7 +167,12 @@ impl Facts {
             errors,
             sentence,
             pricing,
-            external_ids: self.names.iter().filter(|name| Some(name.as_str()) != external_id).cloned().collect(),
+            external_ids: self
+                .names
+                .iter()
+                .filter(|name| Some(name.as_str()) != external_id)
+                .cloned()
+                .collect(),
             possible_duplicate: self.parts.iter().any(|part| part.standing.resends > 0),
         }
     }

@@ -14,8 +14,8 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use crate::retry::TRIAL_MS;
-use crate::store::outbound::{self, Part};
 use crate::store::channels;
+use crate::store::outbound::{self, Part};
 use crate::{Hub, HubError, worker};
 
 /// How often it looks without being told to.
@@ -72,11 +72,7 @@ impl Hub {
         }
     }
 
-    async fn wait_for_work(
-        &self,
-        stop: &CancellationToken,
-        wakes: &mut Option<broadcast::Receiver<Wake>>,
-    ) {
+    async fn wait_for_work(&self, stop: &CancellationToken, wakes: &mut Option<broadcast::Receiver<Wake>>) {
         tokio::select! {
             () = stop.cancelled() => {}
             () = self.inner().kick.notified() => {}
@@ -171,8 +167,7 @@ fn one_a_trial(heads: &mut Vec<Part>, in_trouble: &HashSet<ChannelAccount>) -> V
 }
 
 fn item(part: &Part) -> Result<Item, HubError> {
-    let dispatch =
-        Dispatch { message_id: part.message, part: part.part, number: part.standing.number };
+    let dispatch = Dispatch { message_id: part.message, part: part.part, number: part.standing.number };
     let payload = OutboundMessage { dispatch, ..part.payload.clone() };
     Wire::item(dispatch.outbox_id(), part.lane.clone(), part.message.to_string(), &payload)
         .map_err(|error| HubError::Internal(error.to_string()))

@@ -284,19 +284,15 @@ impl Hub {
 }
 
 /// Writes down that nobody knows, and until when something may settle it.
-async fn lose(
-    tx: &mut Tx,
-    part: &mut Part,
-    was: &Standing<String>,
-    at: Timestamp,
-) -> Result<(), StoreError> {
+async fn lose(tx: &mut Tx, part: &mut Part, was: &Standing<String>, at: Timestamp) -> Result<(), StoreError> {
     part.due_at = part.claimed_at.unwrap_or(at).plus_millis(SETTLE_MS);
     part.error = Some(PartError {
         at,
         class: None,
         code: None,
         subcode: None,
-        sentence: "The provider's answer was lost, so nobody knows yet whether this message arrived.".to_owned(),
+        sentence: "The provider's answer was lost, so nobody knows yet whether this message arrived."
+            .to_owned(),
     });
     outbound::save(tx, part, was).await?;
     refresh(tx, part.message).await

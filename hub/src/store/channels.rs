@@ -70,15 +70,14 @@ pub(crate) async fn all(conn: &mut Conn) -> Result<Vec<ChannelRow>, StoreError> 
 /// Makes the row of a channel account that is connected as far as anybody knows.
 async fn ensure(tx: &mut Tx, channel: &ChannelAccount) -> Result<bool, StoreError> {
     let now = tx.now();
-    let made = sql(
-        "INSERT INTO channels (channel_kind, account, health, since) VALUES ($1, $2, 'connected', $3) \
-         ON CONFLICT DO NOTHING",
-    )
-    .bind(&channel.kind)
-    .bind(&channel.account)
-    .bind(now)
-    .run(tx)
-    .await?;
+    let made =
+        sql("INSERT INTO channels (channel_kind, account, health, since) VALUES ($1, $2, 'connected', $3) \
+         ON CONFLICT DO NOTHING")
+        .bind(&channel.kind)
+        .bind(&channel.account)
+        .bind(now)
+        .run(tx)
+        .await?;
     Ok(made == 1)
 }
 

@@ -92,8 +92,7 @@ pub(crate) fn small(row: &Row, column: &str) -> Result<u32, StoreError> {
 
 fn part_of(row: &Row) -> Result<Part, StoreError> {
     let state = row.text("state")?;
-    let state =
-        PartState::from_name(&state).ok_or_else(|| StoreError::unreadable("state", &state))?;
+    let state = PartState::from_name(&state).ok_or_else(|| StoreError::unreadable("state", &state))?;
     Ok(Part {
         message: row.parsed("message_id")?,
         part: small(row, "part")?,
@@ -186,28 +185,27 @@ pub(crate) async fn insert(
 /// can have moved it; on a backend with several writers this is what refuses the second one.
 pub(crate) async fn save(tx: &mut Tx, part: &Part, was: &Standing<String>) -> Result<(), StoreError> {
     let error = part.error.as_ref().map(json).transpose()?;
-    let touched = sql(
-        "UPDATE outbound SET state = $1, dispatch_no = $2, claim = $3, resends = $4, claimed_at = $5, \
+    let touched =
+        sql("UPDATE outbound SET state = $1, dispatch_no = $2, claim = $3, resends = $4, claimed_at = $5, \
          due_at = $6, published_times = $7, tries = $8, external_id = $9, sent_at = $10, error = $11 \
-         WHERE message_id = $12 AND part = $13 AND state = $14 AND dispatch_no = $15",
-    )
-    .bind(part.standing.state.as_str())
-    .bind(part.standing.number)
-    .bind(part.standing.claim.clone())
-    .bind(part.standing.resends)
-    .bind(part.claimed_at)
-    .bind(part.due_at)
-    .bind(part.published_times)
-    .bind(part.tries)
-    .bind(part.external_id.clone())
-    .bind(part.sent_at)
-    .bind(error)
-    .bind(part.message)
-    .bind(part.part)
-    .bind(was.state.as_str())
-    .bind(was.number)
-    .run(tx)
-    .await?;
+         WHERE message_id = $12 AND part = $13 AND state = $14 AND dispatch_no = $15")
+        .bind(part.standing.state.as_str())
+        .bind(part.standing.number)
+        .bind(part.standing.claim.clone())
+        .bind(part.standing.resends)
+        .bind(part.claimed_at)
+        .bind(part.due_at)
+        .bind(part.published_times)
+        .bind(part.tries)
+        .bind(part.external_id.clone())
+        .bind(part.sent_at)
+        .bind(error)
+        .bind(part.message)
+        .bind(part.part)
+        .bind(was.state.as_str())
+        .bind(was.number)
+        .run(tx)
+        .await?;
     if touched == 1 {
         Ok(())
     } else {
@@ -261,9 +259,10 @@ pub(crate) async fn overdue(conn: &mut Conn, now: Timestamp, most: u32) -> Resul
 
 /// When the dispatcher has something to do next, if nothing happens before.
 pub(crate) async fn next_due(conn: &mut Conn) -> Result<Option<Timestamp>, StoreError> {
-    let row = sql("SELECT MIN(due_at) AS due FROM outbound WHERE state IN ('queued', 'sending', 'unconfirmed')")
-        .first(conn)
-        .await?;
+    let row =
+        sql("SELECT MIN(due_at) AS due FROM outbound WHERE state IN ('queued', 'sending', 'unconfirmed')")
+            .first(conn)
+            .await?;
     row.map_or(Ok(None), |row| row.time_or_none("due"))
 }
 
@@ -328,11 +327,9 @@ pub(crate) struct Terms {
 
 /// The terms of a part.
 pub(crate) async fn terms(conn: &mut Conn, part: &Part) -> Result<Terms, StoreError> {
-    let row = sql(
-        "SELECT m.created_at, m.author_type, i.window_opened_at, c.since FROM messages m \
+    let row = sql("SELECT m.created_at, m.author_type, i.window_opened_at, c.since FROM messages m \
          LEFT JOIN identities i ON i.id = $2 \
-         LEFT JOIN channels c ON c.channel_kind = m.channel_kind AND c.account = m.account WHERE m.id = $1",
-    )
+         LEFT JOIN channels c ON c.channel_kind = m.channel_kind AND c.account = m.account WHERE m.id = $1")
     .bind(part.message)
     .bind(part.identity)
     .first(conn)

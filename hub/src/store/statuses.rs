@@ -143,24 +143,23 @@ pub(crate) async fn keep(
     received_at: Timestamp,
 ) -> Result<bool, StoreError> {
     let participant = fact.participant.as_deref().unwrap_or_default();
-    let inserted = sql(
-        "INSERT INTO statuses (channel_kind, account, external_id, status, participant, message_id, \
+    let inserted =
+        sql("INSERT INTO statuses (channel_kind, account, external_id, status, participant, message_id, \
          outbox_id, errors, pricing, at, received_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
-         ON CONFLICT DO NOTHING",
-    )
-    .bind(&channel.kind)
-    .bind(channel.account.as_str())
-    .bind(fact.target.as_str())
-    .bind(fact.status.as_str())
-    .bind(participant)
-    .bind(message)
-    .bind(fact.outbox_id.clone())
-    .bind(json(&fact.errors)?)
-    .bind(json(&fact.pricing)?)
-    .bind(at)
-    .bind(received_at)
-    .run(tx)
-    .await?;
+         ON CONFLICT DO NOTHING")
+        .bind(&channel.kind)
+        .bind(channel.account.as_str())
+        .bind(fact.target.as_str())
+        .bind(fact.status.as_str())
+        .bind(participant)
+        .bind(message)
+        .bind(fact.outbox_id.clone())
+        .bind(json(&fact.errors)?)
+        .bind(json(&fact.pricing)?)
+        .bind(at)
+        .bind(received_at)
+        .run(tx)
+        .await?;
     if inserted == 0 {
         sql("UPDATE statuses SET at = $6 WHERE channel_kind = $1 AND account = $2 AND external_id = $3 \
              AND status = $4 AND participant = $5 AND at > $6")
@@ -178,15 +177,14 @@ pub(crate) async fn keep(
 
 /// All statuses of a message, in a fixed order.
 pub(crate) async fn told(conn: &mut Conn, message: MessageId) -> Result<Vec<Told>, StoreError> {
-    let found = sql(
-        "SELECT COALESCE(e.part, 0) AS part, s.status, s.errors, s.pricing, s.at FROM statuses s \
+    let found =
+        sql("SELECT COALESCE(e.part, 0) AS part, s.status, s.errors, s.pricing, s.at FROM statuses s \
          LEFT JOIN external_ids e ON e.channel_kind = s.channel_kind AND e.account = s.account \
          AND e.external_id = s.external_id \
-         WHERE s.message_id = $1 ORDER BY s.at, s.status, s.external_id, s.participant",
-    )
-    .bind(message)
-    .all(conn)
-    .await?;
+         WHERE s.message_id = $1 ORDER BY s.at, s.status, s.external_id, s.participant")
+        .bind(message)
+        .all(conn)
+        .await?;
     let read = |row: &Row| {
         Ok(Told {
             part: small(row, "part")?,
@@ -231,11 +229,7 @@ pub(crate) struct Watermark {
 
 /// Keeps a watermark and answers the next lower one of its sort, 0 when there is none: only messages
 /// between the two can learn something from it.
-pub(crate) async fn keep_watermark(
-    tx: &mut Tx,
-    mark: Watermark,
-    at: Timestamp,
-) -> Result<i64, StoreError> {
+pub(crate) async fn keep_watermark(tx: &mut Tx, mark: Watermark, at: Timestamp) -> Result<i64, StoreError> {
     sql("INSERT INTO watermarks (identity_id, status, by_seq, up_to, at) VALUES ($1, $2, $3, $4, $5) \
          ON CONFLICT (identity_id, status, by_seq, up_to) DO UPDATE SET \
          at = CASE WHEN excluded.at < watermarks.at THEN excluded.at ELSE watermarks.at END")
@@ -257,10 +251,8 @@ pub(crate) async fn keep_watermark(
         (_, true) => "UPDATE identities SET read_up_to_seq = $2 WHERE id = $1 AND read_up_to_seq < $2",
     };
     sql(highest).bind(mark.identity).bind(mark.up_to).run(tx).await?;
-    let row = sql(
-        "SELECT COALESCE(MAX(up_to), 0) AS below FROM watermarks \
-         WHERE identity_id = $1 AND status = $2 AND by_seq = $3 AND up_to < $4",
-    )
+    let row = sql("SELECT COALESCE(MAX(up_to), 0) AS below FROM watermarks \
+         WHERE identity_id = $1 AND status = $2 AND by_seq = $3 AND up_to < $4")
     .bind(mark.identity)
     .bind(mark.status.as_str())
     .bind(mark.by_seq)
@@ -315,11 +307,10 @@ pub(crate) async fn marks_above(
 
 /// The number of the last entry in the thread of an identity.
 pub(crate) async fn thread_head(conn: &mut Conn, identity: IdentityId) -> Result<i64, StoreError> {
-    let row = sql(
-        "SELECT t.seq FROM threads t JOIN identities i ON i.contact_id = t.contact_id WHERE i.id = $1",
-    )
-    .bind(identity)
-    .first(conn)
-    .await?;
+    let row =
+        sql("SELECT t.seq FROM threads t JOIN identities i ON i.contact_id = t.contact_id WHERE i.id = $1")
+            .bind(identity)
+            .first(conn)
+            .await?;
     row.map_or(Ok(0), |row| row.int("seq"))
 }
