@@ -146,6 +146,9 @@ impl Writer {
                 () = shared.work.notified() => {}
                 () = pause(due) => {}
             }
+            // Publishers that the last commit has just woken get their turn first, so that they share
+            // the next one. Nobody waits for them.
+            tokio::task::yield_now().await;
             self.fill(&mut turn);
             self.turn(turn).await;
         }
