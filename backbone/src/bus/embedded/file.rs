@@ -20,10 +20,11 @@ use crate::bus::Item;
 const APPLICATION_ID: i64 = 0x4C4B_5442;
 /// The layout that this program writes.
 const LAYOUT: i64 = 1;
-/// The write-ahead log is folded into the file whenever it has this many pages (16 MiB) …
-const WAL_PAGES: &str = "4096";
+/// The write-ahead log is folded into the file whenever it has this many pages (8 MiB: folding needs
+/// as much room again, which the ballast must be able to give) …
+const WAL_PAGES: &str = "2048";
 /// … and is cut back to this size when a big commit made it longer.
-const WAL_BYTES_MAX: &str = "33554432";
+const WAL_BYTES_MAX: &str = "16777216";
 /// Sizes of the prepared statements that take many rows.
 const CHUNKS: [usize; 4] = [1, 4, 16, CHUNK_MAX];
 const CHUNK_MAX: usize = 64;
@@ -173,6 +174,8 @@ struct Texts {
 pub(super) struct BusFile {
     connection: SqliteConnection,
     texts: Arc<Texts>,
+    /// Whether the disk had room for the first small change.
+    pub(super) writable: bool,
 }
 
 impl BusFile {
@@ -183,21 +186,23 @@ impl BusFile {
             Some(SQLITE_NOTADB | SQLITE_CORRUPT) => FileError::Refused(damage(path, &error.to_string())),
             _ => FileError::from(error),
         };
-        let connection = SqliteConnectOptions::new()
+        let mut options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
             .locking_mode(SqliteLockingMode::Exclusive)
-            .auto_vacuum(SqliteAutoVacuum::Incremental)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(5))
             .pragma("wal_autocheckpoint", WAL_PAGES)
             .pragma("journal_size_limit", WAL_BYTES_MAX)
             .thread_name(|_| "bus-file".to_owned())
-            .disable_statement_logging()
-            .connect()
-            .await
-            .map_err(damaged)?;
+            .disable_statement_logging();
+        if std::fs::metadata(path).map_or(0, |found| found.len()) == 0 {
+            // Only for a new file: it would write, also when nothing changes, and a full disk must
+            // not keep a bus from being opened.
+            options = options.auto_vacuum(SqliteAutoVacuum::Incremental);
+        }
+        let connection = options.connect().await.map_err(damaged)?;
         let texts = Texts {
             insert: Chunked::new(insert_text),
             delete: Chunked::new(|size| format!("DELETE FROM items WHERE seq IN ({})", values(size))),
@@ -209,12 +214,16 @@ impl BusFile {
             mark: Text::new("UPDATE lanes SET mark = $2 WHERE lane = $1".to_owned()),
             unmark: Text::new("UPDATE lanes SET mark = 0".to_owned()),
         };
-        let mut file = Self { connection, texts: Arc::new(texts) };
+        let mut file = Self { connection, texts: Arc::new(texts), writable: true };
         match file.check(path).await {
             Err(FileError::Broken(error)) => return Err(damaged(error)),
             other => other?,
         }
-        file.declare(lanes, at).await?;
+        match file.declare(lanes, at).await {
+            // What was declared before can be used without writing anything.
+            Err(FileError::Full) if file.has_all(lanes).await? => file.writable = false,
+            other => other?,
+        }
         Ok(file)
     }
 
@@ -268,6 +277,13 @@ impl BusFile {
             steps.push(Step { text: &text, arguments });
         }
         self.run(steps).await
+    }
+
+    async fn has_all(&mut self, lanes: &[(&str, &str)]) -> Result<bool, FileError> {
+        let found = self.lanes().await?;
+        let has =
+            |(topic, group): &(&str, &str)| found.iter().any(|l| l.topic == *topic && l.group == *group);
+        Ok(lanes.iter().all(has))
     }
 
     /// All lanes, also those that are no longer declared.

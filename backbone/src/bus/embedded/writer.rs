@@ -124,6 +124,7 @@ impl Writer {
             reopens_failed: 0,
         };
         if disk_full {
+            writer.disk.drop_ballast();
             writer.note_full();
         }
         writer
