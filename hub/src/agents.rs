@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::idempotency::Begun;
 use crate::passwords::{self, Checked};
 use crate::requests::{Idempotency, NewAgent, PAGE_MAX, Page, Principal, PrincipalBy, Written};
-use crate::store::audit::{self, Act};
-use crate::store::{agents, keys, sessions};
+use crate::store::audit::{self, Deed, OPERATOR};
+use crate::store::{StoreError, Tx, agents, keys, sessions};
 use crate::tokens::{self, Bearer};
 use crate::{Hub, HubError};
 
@@ -107,7 +107,7 @@ impl Hub {
         // Hashing is slow: not inside the transaction.
         let hash = self.inner().passwords.hash(&password).await?;
         let mut tx = self.inner().store.begin().await?;
-        let maker = by.map_or_else(|| "command line".to_owned(), Principal::id);
+        let maker = by.map_or_else(|| OPERATOR.to_owned(), Principal::id);
         let once = match self.begin_once(&mut tx, &maker, idem).await? {
             Begun::Fresh(once) => once,
             Begun::Before { status, body } => return Ok(Written::Replayed { status, body }),
@@ -116,8 +116,7 @@ impl Hub {
         if !agents::make(&mut tx, &agent, &hash).await? {
             return Err(HubError::Conflict("this login is somebody's already".to_owned()));
         }
-        let act = Act { act: "agent.create", object: Some(agent.id.to_string()), why: None };
-        audit::write(&mut tx, by, act).await?;
+        note(&mut tx, by, "agent.created", &agent.id.to_string()).await?;
         let created = CreatedAgent { agent, password: password.expose().to_owned() };
         self.done(&mut tx, once, &created).await?;
         tx.commit().await?;
@@ -155,8 +154,7 @@ impl Hub {
         sessions::end_all(&mut tx, id, None).await?;
         // A key has never more right than its maker (`security` K2).
         let revoked = keys::revoke_made_by(&mut tx, &id.to_string()).await?;
-        audit::write(&mut tx, Some(by), Act { act: "agent.disable", object: Some(id.to_string()), why: None })
-            .await?;
+        note(&mut tx, Some(by), "agent.disabled", &id.to_string()).await?;
         tx.commit().await?;
         self.ended(id.to_string()).await;
         for key in revoked {
@@ -167,12 +165,7 @@ impl Hub {
 
     /// Begins a session. Tries are counted in the store before the password is looked at; what was
     /// wrong is never told, and unknown logins cost the same work.
-    pub async fn log_in(
-        &self,
-        login: &str,
-        password: &str,
-        address: IpAddr,
-    ) -> Result<LoggedIn, HubError> {
+    pub async fn log_in(&self, login: &str, password: &str, address: IpAddr) -> Result<LoggedIn, HubError> {
         let login = login_of(login).map_err(|_| HubError::Credentials)?;
         let counted = [format!("login:{login}"), address_key(address)];
         let attempt = i64::from_be_bytes(random::bytes::<8>());
@@ -209,7 +202,8 @@ impl Hub {
         let mut tx = self.inner().store.begin().await?;
         // Between the check and now they may have been disabled or have changed their password.
         let now_row = agents::by_id(&mut tx, row.agent.id).await?;
-        let same = now_row.is_some_and(|now| now.disabled_at.is_none() && now.password_hash == row.password_hash);
+        let same =
+            now_row.is_some_and(|now| now.disabled_at.is_none() && now.password_hash == row.password_hash);
         if !same {
             return Err(HubError::Credentials);
         }
@@ -287,8 +281,7 @@ impl Hub {
         }
         let others = sessions::end_all(&mut tx, agent, Some(session)).await?;
         agents::forget_attempt(&mut tx, &counted, attempt).await?;
-        let act = Act { act: "agent.password", object: Some(agent.to_string()), why: None };
-        audit::write(&mut tx, Some(by), act).await?;
+        note(&mut tx, Some(by), "agent.password_changed", &agent.to_string()).await?;
         tx.commit().await?;
         for other in others {
             self.ended(other.to_string()).await;
@@ -366,6 +359,17 @@ impl Hub {
     pub(crate) async fn ended(&self, principal: String) {
         self.live(&LiveSignal::SessionEnded { principal }).await;
     }
+}
+
+/// Notes who did what, in the transaction that does it.
+pub(crate) async fn note(
+    tx: &mut Tx,
+    by: Option<&Principal>,
+    act: &str,
+    object: &str,
+) -> Result<(), StoreError> {
+    let actor = by.map_or_else(|| OPERATOR.to_owned(), Principal::id);
+    audit::note(tx, Deed { actor: &actor, act, object: Some(object), why: None }).await
 }
 
 /// A page from one item more than fits.

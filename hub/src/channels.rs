@@ -6,12 +6,12 @@ use loket_protocol::outbound::Dispatch;
 use loket_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::agents::note;
 use crate::delivery::{refresh, settle_sent};
 use crate::requests::{ChannelState, Principal};
 use crate::standing::{PartState, Standing};
-use crate::store::audit::{self, Act};
-use crate::store::outbound::{self, PartError};
 use crate::store::channels;
+use crate::store::outbound::{self, PartError};
 use crate::{Hub, HubError};
 
 /// The most unconfirmed messages of one answer.
@@ -112,10 +112,10 @@ impl Hub {
         let now = tx.now();
         let act = match &decision {
             Decision::Sent(_) => "outbound.sent",
-            Decision::Resend => "outbound.resend",
+            Decision::Resend => "outbound.resent",
             Decision::Failed => "outbound.failed",
         };
-        audit::write(&mut tx, by, Act { act, object: Some(message.to_string()), why: None }).await?;
+        note(&mut tx, by, act, &message.to_string()).await?;
         for mut part in open {
             let was = part.standing.clone();
             match &decision {

@@ -4,10 +4,10 @@ use loket_protocol::agent::Role;
 use loket_protocol::ids::KeyId;
 use serde::{Deserialize, Serialize};
 
-use crate::agents::{page, shown_name};
+use crate::agents::{note, page, shown_name};
 use crate::idempotency::Begun;
 use crate::requests::{ApiKey, Idempotency, NewKey, PAGE_MAX, Page, Principal, Written};
-use crate::store::audit::{self, Act};
+use crate::store::audit::OPERATOR;
 use crate::store::keys;
 use crate::{Hub, HubError, tokens};
 
@@ -36,7 +36,7 @@ impl Hub {
             return Err(HubError::invalid("role", "a key has at most the rights of who makes it"));
         }
         let mut tx = self.inner().store.begin().await?;
-        let maker = by.map_or_else(|| "command line".to_owned(), Principal::id);
+        let maker = by.map_or_else(|| OPERATOR.to_owned(), Principal::id);
         let once = match self.begin_once(&mut tx, &maker, idem).await? {
             Begun::Fresh(once) => once,
             Begun::Before { status, body } => return Ok(Written::Replayed { status, body }),
@@ -57,7 +57,7 @@ impl Hub {
             revoked_at: None,
         };
         keys::make(&mut tx, &key, &hash, by.map(Principal::id).as_deref()).await?;
-        audit::write(&mut tx, by, Act { act: "key.create", object: Some(id.to_string()), why: None }).await?;
+        note(&mut tx, by, "key.created", &id.to_string()).await?;
         let created = CreatedKey { key, secret: secret.expose().to_owned() };
         self.done(&mut tx, once, &created).await?;
         tx.commit().await?;
@@ -79,8 +79,7 @@ impl Hub {
             return Err(HubError::NotFound("key"));
         }
         if keys::revoke(&mut tx, id).await? {
-            let act = Act { act: "key.revoke", object: Some(id.to_string()), why: None };
-            audit::write(&mut tx, Some(by), act).await?;
+            note(&mut tx, Some(by), "key.revoked", &id.to_string()).await?;
             tx.commit().await?;
             self.ended(id.to_string()).await;
         }

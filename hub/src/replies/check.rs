@@ -17,8 +17,22 @@ const URL_BYTES_MAX: usize = 2_048;
 
 /// What can be said at all (`protocol::message::Content`).
 const SENDABLE: &[&str] = &[
-    "text", "image", "video", "audio", "document", "sticker", "location", "contacts", "buttons", "list",
-    "cta_url", "quick_replies", "template", "reaction", "location_request", "contact_request",
+    "text",
+    "image",
+    "video",
+    "audio",
+    "document",
+    "sticker",
+    "location",
+    "contacts",
+    "buttons",
+    "list",
+    "cta_url",
+    "quick_replies",
+    "template",
+    "reaction",
+    "location_request",
+    "contact_request",
 ];
 /// What is an attachment with a caption at most.
 const MEDIA: &[&str] = &["image", "video", "audio", "document", "sticker"];
@@ -75,7 +89,9 @@ fn parts_of_kind(content: &Content, attachments: &[Attachment]) -> Result<(), Hu
     let text = content.text.as_deref().is_some_and(|text| !text.trim().is_empty());
     match kind {
         "text" if !text && attachments.is_empty() => invalid("content.text", "write something"),
-        "buttons" | "quick_replies" | "cta_url" | "list" | "location_request" | "contact_request" if !text => {
+        "buttons" | "quick_replies" | "cta_url" | "list" | "location_request" | "contact_request"
+            if !text =>
+        {
             invalid("content.text", "write something to stand above it")
         }
         "buttons" | "quick_replies" if content.buttons.is_empty() => {
@@ -114,7 +130,10 @@ fn attachments(new: &NewReply) -> Result<(), HubError> {
         return invalid("attachments", format!("a message of type {kind} needs one"));
     }
     if !new.attachments.is_empty() && kind != "text" && !MEDIA.contains(&kind) {
-        return invalid("attachments", format!("a message of type {kind} takes none; send them by themselves"));
+        return invalid(
+            "attachments",
+            format!("a message of type {kind} takes none; send them by themselves"),
+        );
     }
     if new.attachments.len() > ATTACHMENTS_MAX {
         return invalid("attachments", format!("at most {ATTACHMENTS_MAX}"));
@@ -143,7 +162,8 @@ fn attachments(new: &NewReply) -> Result<(), HubError> {
 fn is_web_address(url: &str) -> bool {
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     url.len() <= URL_BYTES_MAX
-        && rest.is_some_and(|rest| rest.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric() || b == b'['))
+        && rest
+            .is_some_and(|rest| rest.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric() || b == b'['))
         && !url.bytes().any(|b| b.is_ascii_control() || b == b' ')
 }
 
@@ -239,7 +259,10 @@ pub(crate) fn refusal(
     if chars > can.text_chars_max {
         return no(
             "text_too_long",
-            format!("The text has {chars} characters and {channel} takes {}; shorten it.", can.text_chars_max),
+            format!(
+                "The text has {chars} characters and {channel} takes {}; shorten it.",
+                can.text_chars_max
+            ),
         );
     }
     if new.content.kind == "template" || window_is_open(to, can, by_person, now) {

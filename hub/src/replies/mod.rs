@@ -1,12 +1,12 @@
 //! Replies: from what an agent, a bot or a program wants to say to rows that wait to be sent, in one
 //! transaction (`reliability-contract` §3, step 1).
 
+use loket_protocol::agent::Role;
 use loket_protocol::asks::VisitorWake;
 use loket_protocol::channel::AccountSettings;
 use loket_protocol::contact::HandleKind;
 use loket_protocol::delivery::MessageStatus;
 use loket_protocol::event::EventType;
-use loket_protocol::agent::Role;
 use loket_protocol::ids::{CaseId, IdentityId, MessageId, ThreadId};
 use loket_protocol::message::{Author, AuthorType, Content, Direction, Message, ReactionContent, ReplyTo};
 use loket_protocol::outbound::{Dispatch, OUTBOUND_VERSION, OutboundMessage};
@@ -150,8 +150,7 @@ impl Hub {
     /// What would be possible instead.
     fn options(&self, by: &Principal, identities: &[IdentityRow], new: &NewReply) -> Value {
         let takes = |identity: &&IdentityRow| self.refused(by, identity, new).is_none();
-        let others: Vec<IdentityId> =
-            identities.iter().filter(takes).map(|identity| identity.id).collect();
+        let others: Vec<IdentityId> = identities.iter().filter(takes).map(|identity| identity.id).collect();
         let templates: Vec<IdentityId> = identities
             .iter()
             .filter(|identity| {
@@ -248,8 +247,7 @@ impl Hub {
     ) -> Result<(), HubError> {
         let identity = &chosen.identity;
         let lane = format!("{}:{}", identity.channel, identity.id);
-        let to: Vec<_> =
-            identity.handles.iter().filter(|handle| handle.kind.identifies()).cloned().collect();
+        let to: Vec<_> = identity.handles.iter().filter(|handle| handle.kind.identifies()).cloned().collect();
         let reply_to = message.reply_to.as_ref().and_then(|to| to.external_id.clone());
         let closes_at =
             self.inner().window_closes_at(identity).filter(|closes_at| *closes_at > message.created_at);
@@ -368,7 +366,10 @@ fn point(
     reacted: Option<Message>,
 ) -> Result<Pointed, HubError> {
     let unknown = |field: &str| {
-        HubError::invalid(field, "the provider has not told its id of that message yet; try again in a moment")
+        HubError::invalid(
+            field,
+            "the provider has not told its id of that message yet; try again in a moment",
+        )
     };
     let mut content = new.content.clone();
     if let (Some(reaction), Some(message)) = (&new.content.reaction, &reacted) {

@@ -14,8 +14,7 @@ pub(crate) struct AgentRow {
     pub(crate) disabled_at: Option<Timestamp>,
 }
 
-const SELECT: &str =
-    "SELECT id, login, name, role, password_hash, disabled_at, created_at FROM agents ";
+const SELECT: &str = "SELECT id, login, name, role, password_hash, disabled_at, created_at FROM agents ";
 
 /// A role in a column.
 pub(crate) fn role(row: &Row) -> Result<Role, StoreError> {
@@ -39,10 +38,8 @@ fn agent(row: &Row) -> Result<AgentRow, StoreError> {
 
 /// Makes an agent. False when the login is somebody's already.
 pub(crate) async fn make(tx: &mut Tx, agent: &Agent, password_hash: &str) -> Result<bool, StoreError> {
-    let made = sql(
-        "INSERT INTO agents (id, login, name, role, password_hash, created_at) \
-         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
-    )
+    let made = sql("INSERT INTO agents (id, login, name, role, password_hash, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING")
     .bind(agent.id)
     .bind(&agent.login)
     .bind(&agent.name)

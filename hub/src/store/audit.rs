@@ -1,27 +1,32 @@
-//! Who did what: one row in the transaction of the act (`security` L2).
+//! Who did what, for the record. Never what was written, and no secret.
 
 use super::{StoreError, Tx, sql};
-use crate::requests::Principal;
 
-/// An act that is written down.
-pub(crate) struct Act<'a> {
-    /// What, such as `agent.create`.
-    pub(crate) act: &'static str,
-    /// Which object.
-    pub(crate) object: Option<String>,
-    /// Why, in the words of who did it.
+/// One deed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deed<'a> {
+    /// The id of the principal; `operator` for the command line, which knows nobody.
+    pub(crate) actor: &'a str,
+    /// What was done, noun first: `parked.dropped`.
+    pub(crate) act: &'a str,
+    /// The id of what it was done to.
+    pub(crate) object: Option<&'a str>,
+    /// The reason that was given.
     pub(crate) why: Option<&'a str>,
 }
 
-/// Writes an act down; without a principal it was done on the command line.
-pub(crate) async fn write(tx: &mut Tx, by: Option<&Principal>, act: Act<'_>) -> Result<(), StoreError> {
+/// Who acts when nobody is logged in: whoever may run the command line.
+pub(crate) const OPERATOR: &str = "operator";
+
+/// Notes a deed in the transaction that does it.
+pub(crate) async fn note(tx: &mut Tx, deed: Deed<'_>) -> Result<(), StoreError> {
     let now = tx.now();
     sql("INSERT INTO audit (at, actor, act, object, why) VALUES ($1, $2, $3, $4, $5)")
         .bind(now)
-        .bind(by.map_or_else(|| "command line".to_owned(), Principal::id))
-        .bind(act.act)
-        .bind(act.object)
-        .bind(act.why)
+        .bind(deed.actor)
+        .bind(deed.act)
+        .bind(deed.object)
+        .bind(deed.why)
         .run(tx)
         .await?;
     Ok(())

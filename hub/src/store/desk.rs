@@ -80,14 +80,13 @@ pub(crate) async fn last_heard_before(
     thread: ThreadId,
     up_to: i64,
 ) -> Result<Option<Heard>, StoreError> {
-    let row = sql(
-        "SELECT identity_id, channel_kind, account, external_id FROM messages WHERE thread_id = $1 \
-         AND seq <= $2 AND direction = 'in' ORDER BY seq DESC LIMIT 1",
-    )
-    .bind(thread)
-    .bind(up_to)
-    .first(conn)
-    .await?;
+    let row =
+        sql("SELECT identity_id, channel_kind, account, external_id FROM messages WHERE thread_id = $1 \
+         AND seq <= $2 AND direction = 'in' ORDER BY seq DESC LIMIT 1")
+        .bind(thread)
+        .bind(up_to)
+        .first(conn)
+        .await?;
     let Some(row) = row else { return Ok(None) };
     let (identity, external_id) = (row.parsed_or_none("identity_id")?, row.text_or_none("external_id")?);
     let (Some(identity), Some(external_id)) = (identity, external_id) else { return Ok(None) };

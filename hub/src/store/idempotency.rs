@@ -17,20 +17,19 @@ pub(crate) struct Kept {
 /// Takes the key for this transaction. False when it is somebody's already.
 pub(crate) async fn take(tx: &mut Tx, principal: &str, idem: &Idempotency) -> Result<bool, StoreError> {
     let now = tx.now();
-    let taken = sql(
-        "INSERT INTO idempotency (principal, method, path, key, fingerprint, status, answer, at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
-    )
-    .bind(principal)
-    .bind(&idem.method)
-    .bind(&idem.path)
-    .bind(&idem.key)
-    .bind(&idem.fingerprint)
-    .bind(u32::from(idem.status))
-    .bind(Vec::<u8>::new())
-    .bind(now)
-    .run(tx)
-    .await?;
+    let taken =
+        sql("INSERT INTO idempotency (principal, method, path, key, fingerprint, status, answer, at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING")
+        .bind(principal)
+        .bind(&idem.method)
+        .bind(&idem.path)
+        .bind(&idem.key)
+        .bind(&idem.fingerprint)
+        .bind(u32::from(idem.status))
+        .bind(Vec::<u8>::new())
+        .bind(now)
+        .run(tx)
+        .await?;
     Ok(taken == 1)
 }
 
@@ -40,10 +39,8 @@ pub(crate) async fn kept(
     principal: &str,
     idem: &Idempotency,
 ) -> Result<Option<Kept>, StoreError> {
-    let row = sql(
-        "SELECT fingerprint, status, answer FROM idempotency \
-         WHERE principal = $1 AND method = $2 AND path = $3 AND key = $4",
-    )
+    let row = sql("SELECT fingerprint, status, answer FROM idempotency \
+         WHERE principal = $1 AND method = $2 AND path = $3 AND key = $4")
     .bind(principal)
     .bind(&idem.method)
     .bind(&idem.path)

@@ -80,11 +80,12 @@ pub(crate) async fn revoke(tx: &mut Tx, id: KeyId) -> Result<bool, StoreError> {
 /// Revokes all keys that somebody made; answers which.
 pub(crate) async fn revoke_made_by(tx: &mut Tx, maker: &str) -> Result<Vec<KeyId>, StoreError> {
     let now = tx.now();
-    let found = sql("UPDATE api_keys SET revoked_at = $2 WHERE created_by = $1 AND revoked_at IS NULL RETURNING id")
-        .bind(maker)
-        .bind(now)
-        .all(tx)
-        .await?;
+    let found =
+        sql("UPDATE api_keys SET revoked_at = $2 WHERE created_by = $1 AND revoked_at IS NULL RETURNING id")
+            .bind(maker)
+            .bind(now)
+            .all(tx)
+            .await?;
     found.iter().map(|row| row.parsed("id")).collect()
 }
 

@@ -349,14 +349,13 @@ pub(crate) async fn of_client(
     contact: ContactId,
     client_message_id: &str,
 ) -> Result<Option<MessageId>, StoreError> {
-    let row = sql(
-        "SELECT m.id FROM identities i JOIN messages m ON m.identity_id = i.id WHERE i.contact_id = $1 \
-         AND m.client_message_id = $2 LIMIT 1",
-    )
-    .bind(contact)
-    .bind(client_message_id)
-    .first(conn)
-    .await?;
+    let row =
+        sql("SELECT m.id FROM identities i JOIN messages m ON m.identity_id = i.id WHERE i.contact_id = $1 \
+         AND m.client_message_id = $2 LIMIT 1")
+        .bind(contact)
+        .bind(client_message_id)
+        .first(conn)
+        .await?;
     row.map(|row| row.parsed("id")).transpose()
 }
 

@@ -42,11 +42,9 @@ pub(crate) async fn by_token(
     now: Timestamp,
     used_since: Timestamp,
 ) -> Result<Option<SessionRow>, StoreError> {
-    let row = sql(
-        "SELECT s.id, s.agent_id, s.last_used_at, a.name, a.role FROM sessions s \
+    let row = sql("SELECT s.id, s.agent_id, s.last_used_at, a.name, a.role FROM sessions s \
          JOIN agents a ON a.id = s.agent_id WHERE s.token_hash = $1 AND s.expires_at > $2 \
-         AND s.last_used_at > $3 AND a.disabled_at IS NULL",
-    )
+         AND s.last_used_at > $3 AND a.disabled_at IS NULL")
     .bind(token_hash)
     .bind(now)
     .bind(used_since)

@@ -79,11 +79,9 @@ pub(crate) async fn place(
     site: &ChannelAccount,
     visitor: VisitorId,
 ) -> Result<Option<Place>, StoreError> {
-    let row = sql(
-        "SELECT i.id AS identity_id, t.id AS thread_id, t.contact_id FROM handles h \
+    let row = sql("SELECT i.id AS identity_id, t.id AS thread_id, t.contact_id FROM handles h \
          JOIN identities i ON i.id = h.identity_id JOIN threads t ON t.contact_id = i.contact_id \
-         WHERE h.channel_kind = $1 AND h.account = $2 AND h.kind = $3 AND h.value = $4 AND h.identifies = 1",
-    )
+         WHERE h.channel_kind = $1 AND h.account = $2 AND h.kind = $3 AND h.value = $4 AND h.identifies = 1")
     .bind(&site.kind)
     .bind(&site.account)
     .bind(HandleKind::Visitor.as_str())
@@ -106,10 +104,8 @@ pub(crate) async fn said_after(
     seq: i64,
     limit: u32,
 ) -> Result<Vec<MessageId>, StoreError> {
-    let found = sql(
-        "SELECT id FROM messages WHERE thread_id = $1 AND identity_id = $2 AND seq > $3 \
-         AND direction IN ('in', 'out') ORDER BY seq LIMIT $4",
-    )
+    let found = sql("SELECT id FROM messages WHERE thread_id = $1 AND identity_id = $2 AND seq > $3 \
+         AND direction IN ('in', 'out') ORDER BY seq LIMIT $4")
     .bind(place.thread)
     .bind(place.identity)
     .bind(seq)
@@ -121,7 +117,10 @@ pub(crate) async fn said_after(
 
 /// True when this site has this visitor.
 pub(crate) async fn is_known(conn: &mut Conn, site: &str, visitor: VisitorId) -> Result<bool, StoreError> {
-    let row =
-        sql("SELECT 1 AS one FROM visitors WHERE site = $1 AND id = $2").bind(site).bind(visitor).first(conn).await?;
+    let row = sql("SELECT 1 AS one FROM visitors WHERE site = $1 AND id = $2")
+        .bind(site)
+        .bind(visitor)
+        .first(conn)
+        .await?;
     Ok(row.is_some())
 }
