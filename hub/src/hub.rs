@@ -97,7 +97,9 @@ impl Hub {
     }
 
     /// Starts all workers of the hub; they end when `tasks` are told to stop.
-    pub fn start(&self, _tasks: &Tasks) {}
+    pub fn start(&self, tasks: &Tasks) {
+        self.start_outgoing(tasks);
+    }
 
     /// Whether the hub can do its work right now.
     pub async fn health(&self) -> HubHealth {
