@@ -28,6 +28,8 @@ mod standing;
 mod store;
 mod threads;
 mod tokens;
+#[cfg(test)]
+mod trials;
 mod webchat;
 mod worker;
 
