@@ -68,7 +68,7 @@ impl Sequencer {
     /// Numbers a portion; true when there may be more at once.
     async fn turn(&self, elected: &mut Option<(i64, std::time::Instant)>) -> Result<bool, StoreError> {
         // Looking costs nothing; a transaction of its own each idle second would cost a sync of the disk.
-        if !log::has_unnumbered(&mut *self.inner.store.read().await?).await? {
+        if !log::has_unnumbered(&mut self.inner.store.read().await?).await? {
             return Ok(false);
         }
         let mut tx = self.inner.store.begin_for_worker().await?;
