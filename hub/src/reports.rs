@@ -218,7 +218,8 @@ impl Hub {
                 part.due_at = tx.now();
             }
             Next::GiveUp(why) => {
-                part.standing = Standing { state: PartState::Failed, ..was.clone() };
+                let Some(failed) = was.reported(report.dispatch.number, News::Failed) else { return Ok(()) };
+                part.standing = failed;
                 let sentence = format!("{} {why}", error.sentence).trim_end().to_owned();
                 part.error = Some(PartError { sentence, ..error });
                 outbound::save(tx, &part, &was).await?;

@@ -38,6 +38,7 @@ mod sql;
 pub(crate) mod statuses;
 pub(crate) mod threads;
 pub(crate) mod upkeep;
+pub(crate) mod verify;
 pub(crate) mod visitors;
 
 pub(crate) use error::StoreError;
