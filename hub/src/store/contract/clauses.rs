@@ -242,7 +242,9 @@ pub(super) async fn s5_the_sequencer_skips_nothing_and_is_one<P: Place>() {
     // An entry whose transaction is open while the sequencer looks, and ends last (M14).
     let mut old = store.begin().await.unwrap();
     log::append(&mut old, Some(thread), EventType::NoteAdded, &json!({ "old": true })).await.unwrap();
-    assert!(!log::has_unnumbered(&mut store.read().await.unwrap()).await.unwrap());
+    let mut reader = store.read().await.unwrap();
+    assert!(!log::has_unnumbered(&mut reader).await.unwrap());
+    drop(reader);
     let mut numbering = tokio::task::JoinSet::new();
     numbering.spawn({
         let store = store.clone();
