@@ -100,7 +100,7 @@ impl Hub {
     /// Takes one report; a repeat changes nothing.
     pub(crate) async fn apply_report(&self, tx: &mut Tx, report: &SendReport) -> Result<(), StoreError> {
         let now = tx.now();
-        let key = inbox::Key {
+        let key = inbox::Claim {
             key: report.key(),
             effect: Effect::Status,
             effect_id: Some(report.dispatch.message_id.to_string()),
