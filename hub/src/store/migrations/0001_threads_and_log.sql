@@ -99,17 +99,20 @@ CREATE TABLE messages (
 );
 CREATE UNIQUE INDEX messages_by_external_id ON messages (channel_kind, account, external_id) WHERE external_id IS NOT NULL;
 CREATE UNIQUE INDEX messages_by_client_id ON messages (identity_id, client_message_id) WHERE client_message_id IS NOT NULL;
--- Watermarks look for messages of ours that are not there yet.
-CREATE INDEX messages_underway ON messages (identity_id, provider_time) WHERE status IN ('sent', 'delivered');
+-- Watermarks look for messages of ours by the provider's time, or by seq.
+CREATE INDEX messages_by_provider_time ON messages (identity_id, provider_time) WHERE direction = 'out';
 
--- Further provider ids of one message: parts, and copies after a lost answer.
+-- All provider ids of one message that went out here: of its parts, and of copies after a lost
+-- answer. The first of them is also messages.external_id.
 CREATE TABLE external_ids (
     channel_kind TEXT NOT NULL,
     account TEXT NOT NULL,
     external_id TEXT NOT NULL,
     message_id TEXT NOT NULL REFERENCES messages (id),
+    part BIGINT NOT NULL DEFAULT 0,
     PRIMARY KEY (channel_kind, account, external_id)
 );
+CREATE INDEX external_ids_by_message ON external_ids (message_id);
 
 -- What refers to a message by the provider's id and may come before it (whatsapp 15.7, 15.8).
 CREATE TABLE reactions (
@@ -164,6 +167,19 @@ CREATE TABLE statuses (
     PRIMARY KEY (channel_kind, account, external_id, status, participant)
 );
 CREATE INDEX statuses_orphaned ON statuses (received_at) WHERE message_id IS NULL;
+CREATE INDEX statuses_by_message ON statuses (message_id) WHERE message_id IS NOT NULL;
+
+-- Every watermark that was told, so that the nearest one above a message gives its time, in whatever
+-- order they came. Of identities only the highest are kept beside it.
+CREATE TABLE watermarks (
+    identity_id TEXT NOT NULL REFERENCES identities (id),
+    status TEXT NOT NULL,
+    -- 1 when up_to is a thread seq (web chat), 0 when it is a provider's time.
+    by_seq BIGINT NOT NULL,
+    up_to BIGINT NOT NULL,
+    at BIGINT NOT NULL,
+    PRIMARY KEY (identity_id, status, by_seq, up_to)
+);
 
 -- The log is the outbox: seq is given after the commit, by the sequencer.
 CREATE TABLE log (
@@ -277,6 +293,9 @@ CREATE TABLE outbound (
     -- 1 after a recorded decision to send again.
     resends BIGINT NOT NULL DEFAULT 0,
     external_id TEXT,
+    -- The earliest time that anybody gave for it.
+    sent_at BIGINT,
+    -- JSON of why it waits or failed.
     error TEXT,
     PRIMARY KEY (message_id, part)
 );
