@@ -235,3 +235,21 @@ fn the_two_commands_can_be_run() {
         assert_ne!(mode & 0o111, 0, "{file} is not executable");
     }
 }
+
+#[test]
+fn the_map_names_files_that_exist() {
+    let map = read("ARCHITECTURE.md") + &read("README.md");
+    let mut named = 0;
+    for word in map.split('`').skip(1).step_by(2) {
+        let room = word.split('/').next().unwrap_or_default();
+        let is_a_place = ["protocol", "backbone", "connectors", "hub", "agent-api", "src", "tests", "deploy", "benches"]
+            .contains(&room)
+            && word.contains('/')
+            && !word.contains([' ', '{', '*']);
+        if is_a_place {
+            named += 1;
+            assert!(root().join(word).exists(), "the map names {word}, which does not exist");
+        }
+    }
+    assert!(named > 10, "the map names places");
+}
