@@ -29,14 +29,12 @@ use loket_protocol::channel::{AccountSettings, Capabilities, ChannelAccount, Cha
 use loket_protocol::delivery::SendClass;
 use loket_protocol::outbound::OutboundMessage;
 use serde::Deserialize;
-use serde_json::Value;
 
-use super::Deps;
 use crate::channel::{Callback, Channel, Pace, Received, Rejected, SendError, Taken};
 use crate::refusal::Refusal;
 use origins::Origins;
-use rates::Rates;
 
+pub use rates::Rates;
 pub(crate) use sockets::Sockets;
 
 /// The name of the channel.
@@ -47,19 +45,21 @@ pub const TEXT_CHARS_MAX: usize = 10_000;
 const SITE_CHARS_MAX: usize = 64;
 
 /// The section `webchat` of the settings.
-#[derive(Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Settings {
-    sites: BTreeMap<String, SiteSettings>,
-    rates: Rates,
+pub struct Settings {
+    /// The sites, by a name that also stands in addresses.
+    pub sites: BTreeMap<String, SiteSettings>,
+    /// How fast strangers may go.
+    pub rates: Rates,
 }
 
-/// The section of one site.
-#[derive(Deserialize)]
+/// The section `webchat.sites.<name>`.
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SiteSettings {
+pub struct SiteSettings {
     /// The origins whose pages may open the chat.
-    origins: Vec<String>,
+    pub origins: Vec<String>,
 }
 
 /// One configured site.
@@ -89,14 +89,10 @@ struct Webchat {
     sites: Arc<Sites>,
 }
 
-/// Builds the channel from its section; `None` when there is no site. Refused: a site without
-/// origins, an origin that is none, a name that does not fit into an address.
-pub(super) fn build(section: Value, _deps: &Deps) -> Result<Option<Arc<dyn Channel>>, String> {
-    if section.is_null() {
-        return Ok(None);
-    }
-    let settings: Settings =
-        serde_json::from_value(section).map_err(|error| format!("webchat: {error}"))?;
+/// The channel for these settings; `None` when there is no site. The error is one sentence that says
+/// what to change: a site without origins, an origin that is none, a name that does not fit into an
+/// address.
+pub fn build(settings: Settings) -> Result<Option<Box<dyn Channel>>, String> {
     let kind = ChannelKind::new(KIND).map_err(|error| error.to_string())?;
     let mut by_name = BTreeMap::new();
     for (name, site) in settings.sites {
@@ -114,7 +110,7 @@ pub(super) fn build(section: Value, _deps: &Deps) -> Result<Option<Arc<dyn Chann
     if by_name.is_empty() {
         return Ok(None);
     }
-    Ok(Some(Arc::new(Webchat { sites: Arc::new(Sites { by_name, rates: settings.rates }) })))
+    Ok(Some(Box::new(Webchat { sites: Arc::new(Sites { by_name, rates: settings.rates }) })))
 }
 
 /// Names stand in addresses, tokens and keys, so they are plain.

@@ -21,17 +21,17 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// The section `webchat.rates`: how many a minute.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Rates {
+pub struct Rates {
     /// New visitors from one address.
-    pub(super) visitors_per_address: u64,
+    pub visitors_per_address: u64,
     /// New visitors of one site.
-    pub(super) visitors_per_site: u64,
+    pub visitors_per_site: u64,
     /// Messages of one visitor.
-    pub(super) messages_per_visitor: u64,
+    pub messages_per_visitor: u64,
     /// Messages from one address.
-    pub(super) messages_per_address: u64,
+    pub messages_per_address: u64,
     /// Sockets opened from one address.
-    pub(super) sockets_per_address: u64,
+    pub sockets_per_address: u64,
 }
 
 impl Default for Rates {
