@@ -1,1 +1,3 @@
 //! The register of channels: one line each.
+
+pub mod messenger;

@@ -90,9 +90,9 @@ const EVENTS: &[(&str, About, Read)] = &[
     ("pass_thread_control", About::Customer, events::pass_thread_control),
     ("take_thread_control", About::Customer, events::take_thread_control),
     ("request_thread_control", About::Customer, events::request_thread_control),
-    ("app_roles", About::Account, events::app_roles),
+    ("app_roles", About::Account, |scene, roles| Ok(events::app_roles(scene, roles))),
     ("policy_enforcement", About::Account, events::policy_enforcement),
-    ("game_play", About::Account, events::game_play),
+    ("game_play", About::Account, |_, _| Ok(events::game_play())),
 ];
 
 /// Reads a whole body. `body_bytes` is its length on the wire.
@@ -147,13 +147,13 @@ impl<'a> Reader<'a> {
             Some("instagram") => HandleKind::Igsid,
             Some(other) => {
                 let error = format!("object {} is neither page nor instagram", named(other));
-                return self.park_body(Unread::unknown(error));
+                return self.park_body(&Unread::unknown(error));
             }
-            None => return self.park_body(Unread::unreadable("there is no object")),
+            None => return self.park_body(&Unread::unreadable("there is no object")),
         };
         let entries = meta::list(self.body, "entry");
         if entries.is_empty() {
-            return self.park_body(Unread::unreadable("there is no entry"));
+            return self.park_body(&Unread::unreadable("there is no entry"));
         }
         for (number, entry) in entries.iter().enumerate() {
             self.entry(users, entry, &format!("entry[{number}]"));
@@ -175,7 +175,7 @@ impl<'a> Reader<'a> {
         }
         if is_empty {
             let error = format!("{path}: there is neither messaging nor standby nor changes");
-            self.park_entry(entry, account, Unread::unreadable(error));
+            self.park_entry(entry, account, &Unread::unreadable(error));
         }
     }
 
@@ -185,13 +185,13 @@ impl<'a> Reader<'a> {
         };
         if !place.item.is_object() {
             let unread = Unread::unreadable("not an object");
-            return self.park(place, unread, &Envelope::unknown());
+            return self.park(place, &unread, &Envelope::unknown());
         }
         if place.list == "changes" {
             let at = meta::time(place.entry, "time");
             match events::change(place.item) {
                 Ok(said) => self.push(place, channel, &Envelope { at, ..Envelope::unknown() }, None, said),
-                Err(unread) => self.park(place, unread, &Envelope { at, ..Envelope::unknown() }),
+                Err(unread) => self.park(place, &unread, &Envelope { at, ..Envelope::unknown() }),
             }
             return;
         }
@@ -199,7 +199,7 @@ impl<'a> Reader<'a> {
         if envelope.misrouted {
             let unread = Unread::unreadable("the company's side is not the account of the entry");
             // Whose thread it would belong to is exactly what is in doubt.
-            return self.park(place, unread, &Envelope { customer: None, ..envelope });
+            return self.park(place, &unread, &Envelope { customer: None, ..envelope });
         }
         if envelope.to_itself {
             let said = events::self_test();
@@ -211,7 +211,8 @@ impl<'a> Reader<'a> {
             let Some(event) = meta::field(place.item, key) else { continue };
             is_known = true;
             let said = if event.is_object() {
-                read(&scene, event).map_err(|unread| Unread { error: format!("{key}: {}", unread.error), ..unread })
+                read(&scene, event)
+                    .map_err(|unread| Unread { error: format!("{key}: {}", unread.error), ..unread })
             } else {
                 Err(Unread::unreadable(format!("{key} is not an object")))
             };
@@ -219,14 +220,14 @@ impl<'a> Reader<'a> {
             match said {
                 Ok(_) if *about == About::Customer && customer.is_none() => {
                     let error = format!("{key}: there is no sender");
-                    self.park(place, Unread { reason: ParkReason::NoSender, error }, &envelope);
+                    self.park(place, &Unread { reason: ParkReason::NoSender, error }, &envelope);
                 }
                 Ok(said) => self.push(place, channel, &envelope, customer, said),
-                Err(unread) => self.park(place, unread, &envelope),
+                Err(unread) => self.park(place, &unread, &envelope),
             }
         }
         if !is_known {
-            self.park(place, unknown_event(place.item), &envelope);
+            self.park(place, &unknown_event(place.item), &envelope);
         }
     }
 
@@ -251,7 +252,7 @@ impl<'a> Reader<'a> {
         };
         if self.body_bytes > SURELY_FITS_BYTES && size(&event) > EVENT_BYTES_MAX {
             let unread = Unread::unreadable(format!("over {EVENT_BYTES_MAX} bytes as one event"));
-            return self.park(place, unread, envelope);
+            return self.park(place, &unread, envelope);
         }
         self.received.events.push(event);
     }
@@ -263,32 +264,32 @@ impl<'a> Reader<'a> {
             None => (ParkReason::Unreadable, "the entry has no id"),
         };
         let envelope = if place.list == "changes" { Envelope::unknown() } else { Envelope::of(place) };
-        self.park(place, Unread { reason, error: error.to_owned() }, &envelope);
+        self.park(place, &Unread { reason, error: error.to_owned() }, &envelope);
     }
 
-    fn park(&mut self, place: &Place<'a>, unread: Unread, envelope: &Envelope) {
+    fn park(&mut self, place: &Place<'a>, unread: &Unread, envelope: &Envelope) {
         let body = meta::one_item_body(self.body, place.entry, place.list, place.item.clone());
-        let error = format!("{}: {}", place.path, unread.error);
+        let unread = Unread { reason: unread.reason, error: format!("{}: {}", place.path, unread.error) };
         let what = Parked {
             account: place.account.clone(),
             customer: envelope.customer.clone(),
             external_id: own_id(place.item),
             at: envelope.at,
         };
-        self.problems(&body, Unread { error, ..unread }, &what);
+        self.problems(&body, &unread, &what);
     }
 
-    fn park_entry(&mut self, entry: &Value, account: Option<String>, unread: Unread) {
+    fn park_entry(&mut self, entry: &Value, account: Option<String>, unread: &Unread) {
         let mut body = meta::scalars(self.body);
         body.insert("entry".to_owned(), Value::Array(vec![entry.clone()]));
         self.problems(&Value::Object(body), unread, &Parked { account, ..Parked::default() });
     }
 
-    fn park_body(&mut self, unread: Unread) {
+    fn park_body(&mut self, unread: &Unread) {
         self.problems(self.body, unread, &Parked::default());
     }
 
-    fn problems(&mut self, body: &Value, unread: Unread, what: &Parked) {
+    fn problems(&mut self, body: &Value, unread: &Unread, what: &Parked) {
         for raw in meta::raw_pieces(body) {
             self.received.problems.push(Problem {
                 v: INBOUND_VERSION,

@@ -56,8 +56,8 @@ fn add(parts: &mut Parts, item: &Value, outgoing: bool) {
             _ => unsupported(item),
         },
         "fallback" => link(item, payload),
-        "reel" | "ig_reel" | "post" | "ig_post" | "share" | "story_mention" | "ig_story" | "story" | "media"
-        | "ephemeral" => share(kind, item, payload),
+        "reel" | "ig_reel" | "post" | "ig_post" | "share" | "story_mention" | "ig_story" | "story"
+        | "media" | "ephemeral" => share(kind, item, payload),
         "like_heart" => {
             parts.heart = true;
             return;
@@ -227,7 +227,8 @@ pub(super) fn template_text(template: &Value) -> Option<String> {
 
 /// The buttons of a template and of its elements.
 pub(super) fn template_buttons(template: &Value) -> Vec<Button> {
-    let of_elements = meta::list(template, "elements").iter().flat_map(|element| meta::list(element, "buttons"));
+    let of_elements =
+        meta::list(template, "elements").iter().flat_map(|element| meta::list(element, "buttons"));
     meta::list(template, "buttons")
         .iter()
         .chain(of_elements)
@@ -244,9 +245,7 @@ pub(super) fn template_buttons(template: &Value) -> Vec<Button> {
 
 /// An appointment; its times are seconds, so they are written without decimals.
 fn appointment(item: &Value, payload: &Value) -> Attachment {
-    let moment = |key: &str| {
-        meta::time(payload, key).map(|time| time.to_string().replace(".000Z", "Z"))
-    };
+    let moment = |key: &str| meta::time(payload, key).map(|time| time.to_string().replace(".000Z", "Z"));
     let details = json!({
         "booking_id": meta::id(payload, "booking_id"),
         "status": meta::text(payload, "status"),

@@ -96,9 +96,7 @@ fn optin_details(optin: &Value) -> Option<Value> {
     const READ: &[&str] = &["type", "payload", "title", "user_ref", "token_expiry_timestamp"];
     let members = optin.as_object().into_iter().flatten();
     let mut details: Map<String, Value> = members
-        .filter(|(key, value)| {
-            !READ.contains(&key.as_str()) && !key.ends_with("_token") && !value.is_null()
-        })
+        .filter(|(key, value)| !READ.contains(&key.as_str()) && !key.ends_with("_token") && !value.is_null())
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
     if let Some(expiry) = meta::time(optin, "token_expiry_timestamp") {
@@ -182,7 +180,7 @@ fn handover(kind: &str, owner_key: &str, event: &Value) -> Result<Said, Unread> 
 }
 
 /// `app_roles`: what the connected apps may do.
-pub(super) fn app_roles(scene: &Scene<'_>, roles: &Value) -> Result<Said, Unread> {
+pub(super) fn app_roles(scene: &Scene<'_>, roles: &Value) -> Said {
     let ours: Vec<&str> =
         meta::list(roles, scene.app_id).iter().filter_map(Value::as_str).map(plain_role).collect();
     let sentence = if ours.is_empty() {
@@ -190,7 +188,7 @@ pub(super) fn app_roles(scene: &Scene<'_>, roles: &Value) -> Result<Said, Unread
     } else {
         format!("The roles of the Page's apps changed; ours is {}.", ours.join(" and "))
     };
-    Ok(notice("app_roles", None, None, sentence, Some(roles.clone())))
+    notice("app_roles", None, None, sentence, Some(roles.clone()))
 }
 
 fn plain_role(role: &str) -> &str {
@@ -205,9 +203,14 @@ fn plain_role(role: &str) -> &str {
 pub(super) fn policy_enforcement(_scene: &Scene<'_>, event: &Value) -> Result<Said, Unread> {
     let action = meta::text(event, "action").ok_or_else(|| Unread::unreadable("there is no action"))?;
     let (health, happened) = match action.as_str() {
-        "block" => (Some(ChannelHealth::Reauthorise), "The platform blocked the Page: nothing is sent until it is released."),
+        "block" => (
+            Some(ChannelHealth::Reauthorise),
+            "The platform blocked the Page: nothing is sent until it is released.",
+        ),
         "unblock" => (Some(ChannelHealth::Connected), "The platform released the Page: sending goes on."),
-        "warning" => (Some(ChannelHealth::Degraded), "The platform warns the Page for a breach of its policy."),
+        "warning" => {
+            (Some(ChannelHealth::Degraded), "The platform warns the Page for a breach of its policy.")
+        }
         _ => (None, "The platform enforced its policy on the Page in a way that is new to this version."),
     };
     let sentence = match meta::text(event, "reason") {
@@ -218,8 +221,8 @@ pub(super) fn policy_enforcement(_scene: &Scene<'_>, event: &Value) -> Result<Sa
 }
 
 /// `game_play`: of no interest.
-pub(super) fn game_play(_scene: &Scene<'_>, _event: &Value) -> Result<Said, Unread> {
-    Ok(idle("game_play", "Somebody played a game."))
+pub(super) fn game_play() -> Said {
+    idle("game_play", "Somebody played a game.")
 }
 
 /// An Instagram account that writes to itself tests its connection.
@@ -236,7 +239,10 @@ pub(super) fn change(item: &Value) -> Result<Said, Unread> {
         return Ok(notice(&field, None, None, sentence, value));
     }
     if IDLE_CHANGES.contains(&field.as_str()) {
-        let fact = NoticeFact { details: value, ..idle_notice(&field, "Something of the Page changed that is no message.") };
+        let fact = NoticeFact {
+            details: value,
+            ..idle_notice(&field, "Something of the Page changed that is no message.")
+        };
         return Ok(Said { fact: Fact::Ignored(fact), opens_window: None });
     }
     Err(Unread::unknown(format!("field {} is unknown", named(&field))))

@@ -1,9 +1,7 @@
 //! Messages, echoes, postbacks, orders, edits and deletions (`messenger` §5, §6, §8).
 
 use loket_protocol::inbound::{EditFact, Fact, MessageFact, RevokeFact};
-use loket_protocol::message::{
-    Content, Order, OrderItem, Product, Referral, ReplyTo,
-};
+use loket_protocol::message::{Content, Order, OrderItem, Product, Referral, ReplyTo};
 use serde_json::{Map, Value};
 
 use super::attachments::{self, Parts};
@@ -17,8 +15,23 @@ const OUTBOX_PREFIX: &str = "out:";
 const INBOX_APP_IDS: &[&str] = &["263902037430900", "26390203743090", "1217981644879628"];
 /// Keys of a message that are no content: what is left over tells of something new.
 const KNOWN_KEYS: &[&str] = &[
-    "mid", "text", "attachments", "quick_reply", "reply_to", "referral", "commands", "is_echo", "app_id",
-    "metadata", "is_deleted", "is_unsupported", "is_self", "nlp", "sticker_id", "seq", "tags",
+    "mid",
+    "text",
+    "attachments",
+    "quick_reply",
+    "reply_to",
+    "referral",
+    "commands",
+    "is_echo",
+    "app_id",
+    "metadata",
+    "is_deleted",
+    "is_unsupported",
+    "is_self",
+    "nlp",
+    "sticker_id",
+    "seq",
+    "tags",
 ];
 
 /// `message`: a message, its echo or its deletion.
@@ -27,12 +40,9 @@ pub(super) fn message(scene: &Scene<'_>, message: &Value) -> Result<Said, Unread
         let fact = RevokeFact { external_id: None, target: target(message)?, outgoing: scene.outgoing };
         return Ok(Said { fact: Fact::Revoke(fact), opens_window: Some(false) });
     }
-    let mut fact = MessageFact {
-        external_id: own_mid(message)?,
-        reply_to: reply_to(message),
-        ..MessageFact::default()
-    };
-    let parts = attachments::read(message);
+    let mut fact =
+        MessageFact { external_id: own_mid(message)?, reply_to: reply_to(message), ..MessageFact::default() };
+    let parts = attachments::read(message, scene.outgoing);
     contents(message, parts, scene, &mut fact);
     if fact.external_id.is_none() && fact.content.kind == "unsupported" {
         return Err(Unread::unreadable("there is neither a mid nor any content"));
@@ -130,8 +140,11 @@ fn reply_to(message: &Value) -> Option<ReplyTo> {
     let reply = meta::field(message, "reply_to")?;
     let external_id = meta::id(reply, "mid");
     let story_id = meta::field(reply, "story").and_then(|story| meta::id(story, "id"));
-    (external_id.is_some() || story_id.is_some())
-        .then_some(ReplyTo { message_id: None, external_id, story_id })
+    (external_id.is_some() || story_id.is_some()).then_some(ReplyTo {
+        message_id: None,
+        external_id,
+        story_id,
+    })
 }
 
 /// The app behind an echo, when it is told and not ours (`messenger` §8).
