@@ -11,11 +11,7 @@ mod receive;
 mod send;
 
 #[cfg(test)]
-mod fixtures_test;
-#[cfg(test)]
-mod receive_test;
-#[cfg(test)]
-mod send_test;
+mod tests;
 
 use std::collections::BTreeMap;
 

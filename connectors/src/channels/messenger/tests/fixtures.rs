@@ -2,58 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
-use std::sync::LazyLock;
 
-use bytes::Bytes;
 use loket_protocol::contact::Customer;
 use loket_protocol::inbound::{Fact, InboundEvent, MessageFact};
 use loket_protocol::message::{Attachment, Content};
 use loket_protocol::time::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::receive_test::channel;
-use crate::channel::{Callback, Channel, Received, Rejected};
+use super::{Fixture, channel, fixtures, receive};
+use crate::channel::{Callback, Received, Rejected};
 
 /// What a mapped fact may say beyond the expected one: the fixtures leave these out where they are
 /// of no consequence.
 const MAY_BE_MORE: &[&str] = &["at", "opens_window"];
-
-/// One for all tests of a process: making its client of Graph takes longer than any test.
-static CHANNEL: LazyLock<Box<dyn Channel>> = LazyLock::new(channel);
-
-/// A fixture: name, bytes, and the sidecar.
-pub(super) struct Fixture {
-    pub(super) name: String,
-    pub(super) bytes: Vec<u8>,
-    expected: Value,
-}
-
-pub(super) fn fixtures() -> Vec<Fixture> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/channels/messenger/fixtures");
-    let mut fixtures = Vec::new();
-    for entry in std::fs::read_dir(&folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_none_or(|extension| extension != "json") {
-            continue;
-        }
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let expected = std::fs::read(folder.join("expected").join(&name)).unwrap();
-        fixtures.push(Fixture {
-            name,
-            bytes: std::fs::read(&path).unwrap(),
-            expected: serde_json::from_slice(&expected).unwrap(),
-        });
-    }
-    fixtures.sort_by(|left, right| left.name.cmp(&right.name));
-    fixtures
-}
-
-pub(super) fn receive(bytes: impl Into<Bytes>) -> Received {
-    let received_at = Timestamp::from_millis(1_795_100_000_000);
-    let callback = Callback { signatures: Vec::new(), body: bytes.into(), received_at };
-    CHANNEL.receive(&callback).unwrap()
-}
 
 /// How a body may be written without saying anything else.
 #[derive(Clone, Copy)]
@@ -317,7 +278,7 @@ fn standby_is_told_and_only_there() {
 
 #[test]
 fn every_signature_fits_its_own_bytes_and_no_others() {
-    let table = include_str!("fixtures/signatures.tsv");
+    let table = include_str!("../fixtures/signatures.tsv");
     let signatures: BTreeMap<&str, &str> = table.lines().filter_map(|line| line.split_once('\t')).collect();
     let channel = channel();
     let verdict = |signature: &str, body: Vec<u8>| {
