@@ -23,6 +23,7 @@ use loket_protocol::asks::{Signal, SignalReply};
 use loket_protocol::channel::{AccountSettings, Capabilities, ChannelAccount, ChannelKind};
 use loket_protocol::contact::HandleKind;
 use loket_protocol::outbound::OutboundMessage;
+use loket_protocol::time::Timestamp;
 use serde::Deserialize;
 use sha2::Sha256;
 
@@ -42,22 +43,30 @@ const ACCOUNT_PER_SECOND: f64 = 300.0;
 const PAIR_BURST: u32 = 20;
 const PAIR_PER_SECOND: f64 = 5.0;
 
-/// `[messenger]` in the settings.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// `[messenger]` in the settings: one app of the platform and its Pages.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Signs callbacks and proves our calls (`messenger` §2).
     pub app_secret: Secret,
-    /// The app secret before the last change: callbacks that it signed are still taken.
-    #[serde(default)]
-    pub app_secret_previous: Option<Secret>,
+    /// The app secret before the last change.
+    pub app_secret_previous: Option<PreviousSecret>,
     /// What the platform repeats when it checks our address.
     pub verify_token: Secret,
     /// Our app's id, digits: tells our own echoes from others' (`messenger` §8).
     pub app_id: String,
     /// The Pages, by the operator's own names.
-    #[serde(default)]
     pub accounts: BTreeMap<String, AccountSection>,
+}
+
+/// A secret that still counts for a while (`security` H3).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PreviousSecret {
+    /// The secret.
+    pub secret: Secret,
+    /// Callbacks that it signed and that come later are refused (RFC 3339).
+    pub valid_until: Timestamp,
 }
 
 /// `[messenger.accounts.<name>]` in the settings: one Page.
@@ -74,10 +83,18 @@ pub struct AccountSection {
     pub instagram_id: Option<String>,
 }
 
-/// The channel. The error is one sentence that says what to change in the settings; nothing of it
-/// is secret. `clock` tells whether a reply window is still open.
-pub fn build(settings: Settings, graph: &GraphSettings, clock: Clock) -> Result<Box<dyn Channel>, String> {
-    Messenger::new(settings, graph, clock).map(|channel| Box::new(channel) as Box<dyn Channel>)
+/// The channel for these settings; `None` when no Page is configured. The error is one sentence
+/// that says what to change and repeats no secret: a channel without its secrets does not start
+/// (`security` H1). `clock` tells whether a reply window is still open.
+pub fn build(
+    settings: Settings,
+    graph: &GraphSettings,
+    clock: Clock,
+) -> Result<Option<Box<dyn Channel>>, String> {
+    if settings.accounts.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Box::new(Messenger::new(settings, graph, clock)?)))
 }
 
 /// A Page that is configured here.
@@ -123,7 +140,8 @@ impl Accounts {
 }
 
 struct Messenger {
-    secrets: Vec<Secret>,
+    app_secret: Secret,
+    app_secret_previous: Option<PreviousSecret>,
     verify_token: Secret,
     accounts: Accounts,
     graph: Graph,
@@ -136,8 +154,8 @@ impl Messenger {
         if app_secret.is_empty() {
             return Err("messenger.app_secret is empty: without it anybody could forge callbacks.".to_owned());
         }
-        if app_secret_previous.as_ref().is_some_and(Secret::is_empty) {
-            return Err("messenger.app_secret_previous is empty: leave it out or fill it in.".to_owned());
+        if app_secret_previous.as_ref().is_some_and(|previous| previous.secret.is_empty()) {
+            return Err("messenger.app_secret_previous.secret is empty: leave the section out.".to_owned());
         }
         if verify_token.is_empty() {
             return Err("messenger.verify_token is empty: choose one and give it to the platform.".to_owned());
@@ -165,10 +183,9 @@ impl Messenger {
             pages.push(Page { name, id: page_id, token: access_token, instagram_id });
         }
         let kind = ChannelKind::new(KIND).map_err(|error| error.to_string())?;
-        let mut secrets = vec![app_secret];
-        secrets.extend(app_secret_previous);
         Ok(Self {
-            secrets,
+            app_secret,
+            app_secret_previous,
             verify_token,
             accounts: Accounts { kind, app_id, pages },
             graph: Graph::new(graph)?,
@@ -180,9 +197,8 @@ impl Messenger {
     /// ours and not a thief's of the token (`messenger` §2).
     fn proof(&self, token: &Secret) -> String {
         use std::fmt::Write as _;
-        let Some(secret) = self.secrets.first() else { return String::new() };
         // HMAC takes a key of any length, so the error cannot come up.
-        let Ok(mac) = Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes()) else {
+        let Ok(mac) = Hmac::<Sha256>::new_from_slice(self.app_secret.expose().as_bytes()) else {
             return String::new();
         };
         let digest = mac.chain_update(token.expose().as_bytes()).finalize().into_bytes();
@@ -232,7 +248,12 @@ impl Channel for Messenger {
     }
 
     fn authenticate(&self, callback: &Callback) -> Result<(), Rejected> {
-        meta::verify_signature(&self.secrets, &callback.signatures, &callback.body).map(|_| ())
+        let previous = self.app_secret_previous.iter();
+        let still_valid = previous.filter(|previous| callback.received_at <= previous.valid_until);
+        let secrets: Vec<Secret> = std::iter::once(self.app_secret.clone())
+            .chain(still_valid.map(|previous| previous.secret.clone()))
+            .collect();
+        meta::verify_signature(&secrets, &callback.signatures, &callback.body).map(|_| ())
     }
 
     fn receive(&self, callback: &Callback) -> Result<Received, Rejected> {

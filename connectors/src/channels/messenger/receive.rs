@@ -23,6 +23,12 @@ use crate::meta;
 const SURELY_FITS_BYTES: usize = PAYLOAD_BYTES_MAX / 4;
 /// The largest event: what the bus takes, less room for the bus's own envelope.
 const EVENT_BYTES_MAX: usize = PAYLOAD_BYTES_MAX - 16 * 1024;
+/// How many events and problems one callback may come to (`reliability-contract` §12). What is
+/// beyond is parked in one problem, which can be replayed.
+const ITEMS_MAX: usize = 10_000;
+/// The most that an envelope may weigh. It is repeated with every item that is parked, so a heavy
+/// one could fill the memory; the platform's own have a hundred bytes.
+const ENVELOPE_BYTES_MAX: usize = 8 * 1024;
 /// How much of a name from the body is repeated in an error, in characters.
 const NAME_CHARS_MAX: usize = 64;
 
@@ -155,21 +161,49 @@ impl<'a> Reader<'a> {
         if entries.is_empty() {
             return self.park_body(&Unread::unreadable("there is no entry"));
         }
+        if is_heavy(self.body) {
+            return self.park_body(&Unread::unreadable("the envelope is too large"));
+        }
         for (number, entry) in entries.iter().enumerate() {
+            if self.is_full() {
+                let rest = Value::Array(entries.get(number..).unwrap_or_default().to_vec());
+                let body = with(self.body, "entry", rest);
+                return self.problems(&body, &too_many(&format!("entry[{number}]")), &Parked::default());
+            }
             self.entry(users, entry, &format!("entry[{number}]"));
         }
     }
 
     fn entry(&mut self, users: HandleKind, entry: &'a Value, path: &str) {
         let account = meta::id(entry, "id");
+        if is_heavy(entry) {
+            let error = format!("{path}: the envelope is too large");
+            return self.park_entry(entry, account, &Unread::unreadable(error));
+        }
         let channel = account.as_deref().and_then(|id| self.accounts.channel(users, id));
         let mut is_empty = true;
         for list in ["messaging", "standby", "changes"] {
-            let items = meta::list(entry, list);
+            let path = format!("{path}.{list}");
+            let items = match meta::field(entry, list) {
+                None => continue,
+                Some(Value::Array(items)) => items,
+                Some(junk) => {
+                    is_empty = false;
+                    let junk = with(entry, list, junk.clone());
+                    let unread = Unread::unreadable(format!("{path}: not an array"));
+                    self.park_entry(&junk, account.clone(), &unread);
+                    continue;
+                }
+            };
             is_empty &= items.is_empty();
             for (number, item) in items.iter().enumerate() {
+                let path = format!("{path}[{number}]");
+                if self.is_full() {
+                    let rest = Value::Array(items.get(number..).unwrap_or_default().to_vec());
+                    self.park_entry(&with(entry, list, rest), account.clone(), &too_many(&path));
+                    break;
+                }
                 let (account, channel) = (account.clone(), channel.clone());
-                let path = format!("{path}.{list}[{number}]");
                 self.item(&Place { entry, account, channel, users, list, item, path });
             }
         }
@@ -280,9 +314,12 @@ impl<'a> Reader<'a> {
     }
 
     fn park_entry(&mut self, entry: &Value, account: Option<String>, unread: &Unread) {
-        let mut body = meta::scalars(self.body);
-        body.insert("entry".to_owned(), Value::Array(vec![entry.clone()]));
-        self.problems(&Value::Object(body), unread, &Parked { account, ..Parked::default() });
+        let body = with(self.body, "entry", Value::Array(vec![entry.clone()]));
+        self.problems(&body, unread, &Parked { account, ..Parked::default() });
+    }
+
+    fn is_full(&self) -> bool {
+        self.received.events.len() + self.received.problems.len() >= ITEMS_MAX
     }
 
     fn park_body(&mut self, unread: &Unread) {
@@ -350,6 +387,24 @@ impl Envelope {
             at: meta::time(item, "timestamp"),
         }
     }
+}
+
+/// The envelope of `holder` with `value` alone under `key`.
+fn with(holder: &Value, key: &str, value: Value) -> Value {
+    let mut envelope = meta::scalars(holder);
+    envelope.insert(key.to_owned(), value);
+    Value::Object(envelope)
+}
+
+/// Is the envelope of a body or entry larger than any of the platform's?
+fn is_heavy(holder: &Value) -> bool {
+    let members = holder.as_object().into_iter().flatten();
+    let weight = members.map(|(key, value)| key.len() + value.as_str().map_or(8, str::len));
+    weight.sum::<usize>() > ENVELOPE_BYTES_MAX
+}
+
+fn too_many(path: &str) -> Unread {
+    Unread::unreadable(format!("{path}: the callback has more than {ITEMS_MAX} items"))
 }
 
 /// The plug-in's name for the person, which stands in the event and not in the envelope.

@@ -154,7 +154,7 @@ fn junk_never_costs_its_neighbours() {
     assert!(
         received.problems.iter().any(|p| p.external_id.as_deref() == Some("m_lost") && p.account.is_none())
     );
-    assert_eq!(received.problems.len(), 15);
+    assert_eq!(received.problems.len(), 16);
 }
 
 #[test]
@@ -171,4 +171,31 @@ fn an_event_too_large_for_the_bus_is_parked_in_pieces() {
     for problem in &received.problems {
         assert!(serde_json::to_vec(problem).unwrap().len() < loket_backbone::bus::PAYLOAD_BYTES_MAX);
     }
+}
+
+#[test]
+fn more_items_than_a_callback_may_have_are_parked_together_and_can_be_replayed() {
+    let good = |number: usize| item("message", json!({"mid": format!("m_{number}"), "text": "x"}));
+    let items: Vec<Value> = (0..10_003).map(good).collect();
+    let whole = json!({"object": "page", "entry": [
+        {"id": PAGE, "messaging": items}, {"id": PAGE, "messaging": [good(10_003)]}, {"id": OTHER_PAGE}]});
+    let received = read(&whole);
+    assert_eq!(received.events.len(), 10_000);
+    let replayed: usize =
+        received.problems.iter().map(|problem| receive(problem.raw.bytes().unwrap()).events.len()).sum();
+    assert_eq!((received.problems.len(), replayed), (2, 4));
+}
+
+#[test]
+fn a_heavy_envelope_is_parked_once_and_not_with_every_item() {
+    let items = vec![json!({}); 1000];
+    let heavy = json!({"object": "page", "entry": [
+        {"id": PAGE, "odd": "x".repeat(9000), "messaging": items},
+        {"id": PAGE, "messaging": [item("message", json!({"mid": "m_1", "text": "x"}))]}]});
+    let received = read(&heavy);
+    assert_eq!((received.events.len(), received.problems.len()), (1, 1));
+    let mut heavier = heavy;
+    heavier["odd"] = json!("x".repeat(9000));
+    let received = read(&heavier);
+    assert_eq!((received.events.len(), received.problems.len()), (0, 1));
 }

@@ -62,7 +62,7 @@ fn channel() -> Box<dyn Channel> {
 fn built(settings: Settings) -> Result<Box<dyn Channel>, String> {
     // Another test of this process may have installed it.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    build(settings, &GraphSettings::default(), Clock::system())
+    build(settings, &GraphSettings::default(), Clock::system()).map(Option::unwrap)
 }
 
 /// A fixture: name, bytes, and the sidecar.

@@ -63,7 +63,7 @@ impl Platform {
     pub(super) fn channel(&self, clock: &Clock) -> Box<dyn Channel> {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let graph = GraphSettings { url: self.url.clone(), ..GraphSettings::default() };
-        build(settings(), &graph, clock.clone()).unwrap()
+        build(settings(), &graph, clock.clone()).unwrap().unwrap()
     }
 
     pub(super) async fn send(&self, message: &OutboundMessage) -> Result<Taken, SendError> {

@@ -1,19 +1,24 @@
 //! Settings, accounts, handshake and signatures.
 
+use loket_backbone::clock::Clock;
 use loket_backbone::secret::Secret;
 use loket_protocol::time::Timestamp;
 use serde_json::json;
 
 use super::{INSTAGRAM, OTHER_PAGE, PAGE, built, channel, fixtures, settings};
 use crate::channel::{Callback, Rejected};
-use crate::channels::messenger::Settings;
+use crate::channels::messenger::{PreviousSecret, Settings, build};
+use crate::meta::GraphSettings;
 
 #[test]
 fn settings_without_a_secret_or_with_a_foreign_shape_are_refused() {
     type Damage = fn(&mut Settings);
     let damages: [(&str, Damage); 8] = [
         ("messenger.app_secret", |s| s.app_secret = Secret::default()),
-        ("app_secret_previous", |s| s.app_secret_previous = Some(Secret::default())),
+        ("app_secret_previous", |s| {
+            s.app_secret_previous =
+                Some(PreviousSecret { secret: Secret::default(), valid_until: Timestamp::default() });
+        }),
         ("messenger.verify_token", |s| s.verify_token = Secret::default()),
         ("messenger.app_id", |s| "9000x".clone_into(&mut s.app_id)),
         ("accounts.main.page_id", |s| s.accounts.get_mut("main").unwrap().page_id = "../me".to_owned()),
@@ -76,17 +81,26 @@ fn the_handshake_is_the_shared_one() {
 }
 
 #[test]
-fn callbacks_signed_with_the_former_secret_are_taken() {
+fn callbacks_signed_with_the_former_secret_are_taken_until_its_end() {
+    let valid_until = Timestamp::from_millis(1_795_100_000_000);
     let mut settings = settings();
     settings.app_secret = Secret::new("a new one");
-    settings.app_secret_previous = Some(Secret::new("loket-test-secret"));
+    settings.app_secret_previous =
+        Some(PreviousSecret { secret: Secret::new("loket-test-secret"), valid_until });
     let channel = built(settings).unwrap();
-    let line =
-        include_str!("../fixtures/signatures.tsv").lines().find(|l| l.starts_with("text.json")).unwrap();
-    let callback = Callback {
-        signatures: vec![line.split_once('\t').unwrap().1.to_owned()],
-        body: fixtures().into_iter().find(|f| f.name == "text.json").unwrap().bytes.into(),
-        received_at: Timestamp::default(),
+    let table = include_str!("../fixtures/signatures.tsv");
+    let signature = table.lines().find_map(|line| line.strip_prefix("text.json\t")).unwrap();
+    let body = fixtures().into_iter().find(|fixture| fixture.name == "text.json").unwrap().bytes;
+    let verdict = |received_at: Timestamp| {
+        let signatures = vec![signature.to_owned()];
+        channel.authenticate(&Callback { signatures, body: body.clone().into(), received_at })
     };
-    assert_eq!(channel.authenticate(&callback), Ok(()));
+    assert_eq!(verdict(valid_until), Ok(()));
+    assert_eq!(verdict(valid_until.plus_millis(1)), Err(Rejected::Signature));
+}
+
+#[test]
+fn without_a_page_there_is_no_channel() {
+    let nothing = build(Settings::default(), &GraphSettings::default(), Clock::system());
+    assert!(nothing.unwrap().is_none());
 }
