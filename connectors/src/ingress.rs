@@ -7,8 +7,8 @@ mod batch;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use actix_web::web::{self, Data, Payload, ServiceConfig};
@@ -69,6 +69,8 @@ pub(crate) struct Ingress {
     limits: Limits,
     callbacks: Semaphore,
     bodies: Semaphore,
+    /// When the bus last refused a callback.
+    refused_at: Mutex<Option<Instant>>,
 }
 
 impl Ingress {
@@ -82,7 +84,12 @@ impl Ingress {
         let channels =
             channels.iter().filter(|(_, channel)| channel.takes_callbacks()).cloned().collect::<HashMap<_, _>>();
         let (callbacks, bodies) = (Semaphore::new(limits.callbacks), Semaphore::new(limits.bodies_bytes));
-        Self { channels, wire, clock, limits, callbacks, bodies }
+        Self { channels, wire, clock, limits, callbacks, bodies, refused_at: Mutex::default() }
+    }
+
+    /// When the bus last refused a callback.
+    pub(crate) fn refused_at(&self) -> Option<Instant> {
+        *self.refused_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn channel(&self, kind: &str) -> Result<(&'static str, &dyn Channel), Refusal> {
@@ -134,6 +141,7 @@ impl Ingress {
     }
 
     fn not_safe(&self, kind: &'static str, id: &CallbackId, error: &BusError) -> Refusal {
+        *self.refused_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.clock.instant());
         tracing::warn!(
             channel.kind = kind, callback.id = %id, %error,
             "a callback could not be made safe and was refused; the provider sends it again"

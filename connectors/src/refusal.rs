@@ -88,7 +88,8 @@ impl Refusal {
         }
     }
 
-    fn retry_after_s(&self) -> Option<u32> {
+    /// After how many seconds it may be tried again, where that helps.
+    pub fn retry_after_s(&self) -> Option<u32> {
         match self {
             Self::Busy(s) | Self::NotSafe(s) | Self::Away(s) | Self::TooMany(s) => Some(*s),
             _ => None,

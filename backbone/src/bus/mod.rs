@@ -1,9 +1,11 @@
 //! The bus: durable topics between rooms, and questions that want an answer at once.
 //!
 //! What every backend promises is `reliability-contract` §9, clauses B1 to B16; the suite in
-//! [`contract`] runs them. The URL scheme chooses the backend. Payloads are bytes here; [`Wire`] is
+//! `contract/` runs them. The URL scheme chooses the backend. Payloads are bytes here; [`Wire`] is
 //! the thin typed handle that the rooms use.
 
+#[cfg(test)]
+pub(crate) mod contract;
 pub mod embedded;
 
 use std::path::Path;

@@ -18,6 +18,8 @@ mod disk;
 mod file;
 mod lane;
 mod questions;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::collections::HashMap;
