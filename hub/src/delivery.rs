@@ -284,7 +284,7 @@ pub(crate) async fn settle_sent(
 }
 
 /// Keeps a status with its own time and moves its message on. `None`: the message is not known
-/// (yet); the status waits for it and is logged as orphaned.
+/// (yet); the status waits for it, and the caller, who has the whole event, logs it as orphaned.
 pub(crate) async fn apply_status(
     tx: &mut Tx,
     channel: &ChannelAccount,
@@ -299,22 +299,16 @@ pub(crate) async fn apply_status(
     {
         message = settle_sent(tx, &dispatch, &fact.target, at).await?;
     }
-    let is_new = statuses::keep(tx, channel, fact, message, at, received_at).await?;
-    match message {
-        Some(message) => refresh(tx, message).await?,
-        None if is_new => {
-            let data = json!({
-                "channel": channel, "external_id": fact.target, "status": fact.status, "at": at,
-            });
-            log::append(tx, None, EventType::StatusOrphaned, &data).await?;
-        }
-        None => {}
+    statuses::keep(tx, channel, fact, message, at, received_at).await?;
+    if let Some(message) = message {
+        refresh(tx, message).await?;
     }
     Ok(message)
 }
 
 /// Keeps a watermark and moves on what it covers; also messages that are named, and also by thread
-/// seq. Messages that become *sent* later find it by themselves.
+/// seq. Messages that become *sent* later find it by themselves. False when it was about no message
+/// that is here yet.
 pub(crate) async fn apply_watermark(
     tx: &mut Tx,
     channel: &ChannelAccount,
@@ -322,7 +316,7 @@ pub(crate) async fn apply_watermark(
     fact: &WatermarkFact,
     at: Timestamp,
     received_at: Timestamp,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let mut marks = Vec::new();
     if let Some(up_to) = fact.watermark {
         marks.push(Watermark { identity, status: fact.status, by_seq: false, up_to: up_to.as_millis() });
@@ -332,9 +326,11 @@ pub(crate) async fn apply_watermark(
         let up_to = up_to.min(statuses::thread_head(tx, identity).await?);
         marks.push(Watermark { identity, status: fact.status, by_seq: true, up_to });
     }
+    let mut found = false;
     for mark in marks {
         let below = statuses::keep_watermark(tx, mark, at).await?;
         for message in statuses::between(tx, mark, below).await? {
+            found = true;
             refresh(tx, message).await?;
         }
     }
@@ -348,9 +344,9 @@ pub(crate) async fn apply_watermark(
             group: None,
             participant: None,
         };
-        apply_status(tx, channel, &status, at, received_at).await?;
+        found |= apply_status(tx, channel, &status, at, received_at).await?.is_some();
     }
-    Ok(())
+    Ok(found)
 }
 
 /// Applies what was told before an outgoing message was there: to be called when one that others

@@ -103,22 +103,15 @@ pub(crate) async fn identity(conn: &mut Conn, id: IdentityId) -> Result<Option<I
 async fn with_handles(conn: &mut Conn, found: &[Row]) -> Result<Vec<IdentityRow>, StoreError> {
     let mut identities = found.iter().map(identity_row).collect::<Result<Vec<_>, _>>()?;
     for chunk in identities.chunks_mut(super::ROWS_MAX) {
-        let ids = chunk.iter().map(|identity| identity.id.into()).collect();
-        let handles = listed(
-            &["SELECT identity_id, kind, value FROM handles WHERE retired_at IS NULL AND identity_id IN"],
-            ids,
-            "ORDER BY created_at, kind, value",
-        )
-        .all(conn)
-        .await?;
+        let ids: Vec<IdentityId> = chunk.iter().map(|identity| identity.id).collect();
         let mut by_identity: HashMap<IdentityId, Vec<Handle>> = HashMap::new();
-        for row in &handles {
-            by_identity.entry(row.parsed("identity_id")?).or_default().push(handle(row)?);
+        for (identity, handle) in held_by(conn, &ids).await? {
+            by_identity.entry(identity).or_default().push(handle);
         }
         for identity in chunk {
             identity.handles = by_identity.remove(&identity.id).unwrap_or_default();
             // In order of preference as a key: BSUID before phone (whatsapp §6).
-            identity.handles.sort_by_key(|handle| handle.kind);
+            identity.handles.sort();
         }
     }
     Ok(identities)
@@ -293,13 +286,23 @@ pub(crate) async fn add_handles(
     Ok(())
 }
 
-/// Which handles of an identity hold now.
-pub(crate) async fn handles_of(conn: &mut Conn, identity: IdentityId) -> Result<Vec<Handle>, StoreError> {
-    let found = sql("SELECT kind, value FROM handles WHERE identity_id = $1 AND retired_at IS NULL")
-        .bind(identity)
-        .all(conn)
-        .await?;
-    found.iter().map(handle).collect()
+/// Which handles hold now, of some identities; at most `ROWS_MAX`.
+pub(crate) async fn held_by(
+    conn: &mut Conn,
+    identities: &[IdentityId],
+) -> Result<Vec<(IdentityId, Handle)>, StoreError> {
+    if identities.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids = identities.iter().map(|id| (*id).into()).collect();
+    let found = listed(
+        &["SELECT identity_id, kind, value FROM handles WHERE retired_at IS NULL AND identity_id IN"],
+        ids,
+        "",
+    )
+    .all(conn)
+    .await?;
+    found.iter().map(|row| Ok((row.parsed("identity_id")?, handle(row)?))).collect()
 }
 
 /// Writes a handle that is an identity's no longer, known before or not: what is older still finds
@@ -351,32 +354,39 @@ pub(crate) async fn retire_usernames(
     Ok(())
 }
 
-/// What an identity's message changes; everything only moves forward.
+/// What an event changes of an identity; everything only moves forward.
 #[derive(Clone, Debug)]
 pub(crate) struct Touch {
     pub(crate) identity: IdentityId,
+    /// Provider's time of a message, with its provider's id.
     pub(crate) last_message_at: Option<Timestamp>,
-    pub(crate) window_opened_at: Option<Timestamp>,
     pub(crate) last_external_id: Option<String>,
+    pub(crate) window_opened_at: Option<Timestamp>,
+    /// The name that the channel told, and when.
+    pub(crate) name: Option<(String, Timestamp)>,
 }
 
-/// Moves last message and window of identities forward; each identity at most once.
+/// Moves identities forward; each at most once. Of two names of one moment the greater stays, so
+/// that the order of arrival does not matter.
 pub(crate) async fn touch(tx: &mut Tx, touches: &[Touch]) -> Result<(), StoreError> {
     for chunk in touches.chunks(super::ROWS_MAX) {
         let values = chunk
             .iter()
-            .flat_map(|touch| -> [Value; 4] {
+            .flat_map(|touch| -> [Value; 6] {
+                let (name, name_at) = touch.name.clone().unzip();
                 [
                     touch.identity.into(),
                     touch.last_message_at.into(),
-                    touch.window_opened_at.into(),
                     touch.last_external_id.as_ref().into(),
+                    touch.window_opened_at.into(),
+                    name.into(),
+                    name_at.into(),
                 ]
             })
             .collect();
         rows(
-            "WITH t (id, message_at, window_at, external_id) AS (VALUES",
-            4,
+            "WITH t (id, message_at, external_id, window_at, name, name_at) AS (VALUES",
+            6,
             values,
             ") UPDATE identities SET \
              last_external_id = CASE WHEN t.external_id IS NOT NULL AND \
@@ -385,29 +395,17 @@ pub(crate) async fn touch(tx: &mut Tx, touches: &[Touch]) -> Result<(), StoreErr
              last_message_at = CASE WHEN t.message_at > COALESCE(identities.last_message_at, 0) \
              THEN t.message_at ELSE identities.last_message_at END, \
              window_opened_at = CASE WHEN t.window_at > COALESCE(identities.window_opened_at, 0) \
-             THEN t.window_at ELSE identities.window_opened_at END \
+             THEN t.window_at ELSE identities.window_opened_at END, \
+             name = CASE WHEN t.name IS NOT NULL AND (identities.name IS NULL \
+             OR t.name_at > identities.name_at OR (t.name_at = identities.name_at \
+             AND t.name > identities.name)) THEN t.name ELSE identities.name END, \
+             name_at = CASE WHEN t.name IS NOT NULL AND t.name_at > identities.name_at \
+             THEN t.name_at ELSE identities.name_at END \
              FROM t WHERE identities.id = t.id",
         )
         .run(tx)
         .await?;
     }
-    Ok(())
-}
-
-/// The name that a channel told, unless a later one is there. Two of one moment: the greater wins.
-pub(crate) async fn name_identity(
-    tx: &mut Tx,
-    identity: IdentityId,
-    name: &str,
-    at: Timestamp,
-) -> Result<(), StoreError> {
-    sql("UPDATE identities SET name = $2, name_at = $3 WHERE id = $1 \
-         AND (name IS NULL OR $3 > name_at OR ($3 = name_at AND $2 > name))")
-    .bind(identity)
-    .bind(name)
-    .bind(at)
-    .run(tx)
-    .await?;
     Ok(())
 }
 

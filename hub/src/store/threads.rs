@@ -139,7 +139,7 @@ pub(crate) struct Growth {
     pub(crate) thread: ThreadId,
     /// How many entries its log gets.
     pub(crate) entries: i64,
-    /// Its last message, when there is a new one.
+    /// A new message and its time; the last message is the one of the latest time.
     pub(crate) last_message: Option<(MessageId, Timestamp)>,
     /// The case that begins with it.
     pub(crate) opens: Option<CaseId>,
@@ -162,8 +162,10 @@ pub(crate) async fn grow(tx: &mut Tx, growths: &[Growth]) -> Result<Vec<(ThreadI
             5,
             values,
             ") UPDATE threads SET seq = threads.seq + g.entries, \
-             last_message_id = COALESCE(g.message_id, threads.last_message_id), \
-             last_message_at = COALESCE(g.message_at, threads.last_message_at), \
+             last_message_id = CASE WHEN g.message_at >= threads.last_message_at THEN g.message_id \
+             ELSE threads.last_message_id END, \
+             last_message_at = CASE WHEN g.message_at > threads.last_message_at THEN g.message_at \
+             ELSE threads.last_message_at END, \
              case_id = COALESCE(g.case_id, threads.case_id), \
              status = CASE WHEN g.case_id IS NULL THEN threads.status ELSE 'open' END, \
              version = threads.version + CASE WHEN g.case_id IS NULL THEN 0 ELSE 1 END \
