@@ -30,6 +30,7 @@ const REQUESTS_LIMIT_S: u64 = 10;
 struct HttpSettings {
     listen: String,
     drain_delay_ms: u64,
+    trusted_proxies: Vec<std::net::IpAddr>,
 }
 
 /// A built process: its backends are open and its ports are bound, and nothing runs yet.
@@ -70,7 +71,7 @@ impl Backends {
             .context("bus.url")?;
         let wire = Wire::new(bus);
         let connectors =
-            Connectors::build(&connector_settings(config)?, wire.clone(), kv.clone(), clock.clone())
+            Connectors::build(&connectors_settings(config)?, wire.clone(), kv.clone(), clock.clone())
                 .map_err(anyhow::Error::msg)?;
         let hub = Hub::open(
             &hub_settings(config)?,
@@ -97,12 +98,15 @@ pub fn hub_settings(config: &Config) -> anyhow::Result<loket_hub::HubSettings> {
     Ok(loket_hub::HubSettings { store: config.section("store")?, outbound: config.section("outbound")? })
 }
 
-fn connector_settings(config: &Config) -> anyhow::Result<loket_connectors::ConnectorSettings> {
+/// The settings of all channels, from their sections.
+fn connectors_settings(config: &Config) -> anyhow::Result<loket_connectors::ConnectorsSettings> {
+    let http: HttpSettings = config.section("http")?;
     let mut channels = std::collections::BTreeMap::new();
     for (name, _) in loket_connectors::channels::CHANNELS {
         channels.insert((*name).to_owned(), config.section_json(name)?);
     }
-    Ok(loket_connectors::ConnectorSettings { graph: config.section("graph")?, channels })
+    let graph = config.section("graph")?;
+    Ok(loket_connectors::ConnectorsSettings { graph, channels, trusted_proxies: http.trusted_proxies })
 }
 
 fn url_of(config: &Config, section: &str) -> anyhow::Result<String> {

@@ -111,6 +111,9 @@ origins = ["{origin}"]
             format!("store.url=sqlite:{folder}/loket.db"),
             format!("bus.url=embedded:{folder}/bus"),
             format!("secrets.master_key_file={folder}/master.key"),
+            // Journeys look far more often than a person would.
+            "api.requests_per_minute=0".to_owned(),
+            "api.handshakes_per_minute=0".to_owned(),
         ];
         sets.extend(self.options.sets.iter().cloned());
         let mut arguments = vec!["--config".to_owned(), self.config_path().display().to_string()];
