@@ -3,6 +3,8 @@
 mod graph;
 mod json;
 mod read;
+#[cfg(test)]
+pub(crate) mod scripted;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use loket_backbone::secret::Secret;
