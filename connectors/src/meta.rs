@@ -97,7 +97,7 @@ pub fn one_item_body(root: &Value, entry: &Value, array: &str, item: Value) -> V
 }
 
 /// What an envelope says by itself: the keys whose values are neither objects nor arrays nor long
-/// texts, of the first [`ENVELOPE_KEYS_MAX`]; empty for anything that is no object. It is copied
+/// texts, of the first 64; empty for anything that is no object. It is copied
 /// once for each parked item, so it has to stay small whatever stands in it.
 pub fn scalars(value: &Value) -> Map<String, Value> {
     let is_long = |value: &Value| value.as_str().is_some_and(|text| text.len() > EXTERNAL_ID_BYTES_MAX);
