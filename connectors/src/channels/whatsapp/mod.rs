@@ -51,7 +51,7 @@ const CONTENT_TYPES: [&str; 15] = [
     "contact_request",
 ];
 
-/// The settings of the channel, `[channels.whatsapp]`: one app of the platform and its numbers.
+/// The settings of the channel, `[whatsapp]`: one app of the platform and its numbers.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
@@ -137,18 +137,18 @@ impl WhatsApp {
 /// The routes to the configured accounts, once every setting is known to be usable.
 fn checked(settings: &Settings) -> Result<Routes, String> {
     if settings.app_secret.is_empty() {
-        return Err("channels.whatsapp.app_secret is empty: callbacks could not be checked".to_owned());
+        return Err("whatsapp.app_secret is empty: callbacks could not be checked".to_owned());
     }
     if settings.app_secret_previous.as_ref().is_some_and(|previous| previous.secret.is_empty()) {
-        return Err("channels.whatsapp.app_secret_previous.secret is empty: leave the section out".to_owned());
+        return Err("whatsapp.app_secret_previous.secret is empty: leave the section out".to_owned());
     }
     if settings.verify_token.is_empty() {
-        return Err("channels.whatsapp.verify_token is empty: the address could not be verified".to_owned());
+        return Err("whatsapp.verify_token is empty: the address could not be verified".to_owned());
     }
     let is_id = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let mut routes = Routes::default();
     for (name, account) in &settings.accounts {
-        let here = format!("channels.whatsapp.accounts.{name}");
+        let here = format!("whatsapp.accounts.{name}");
         if !is_id(&account.phone_number_id) {
             return Err(format!("{here}.phone_number_id is not an id of digits"));
         }

@@ -150,6 +150,19 @@ fn an_item_too_large_for_the_bus_is_parked_in_pieces_of_one_key() {
 }
 
 #[test]
+fn a_large_envelope_is_not_copied_for_every_parked_item() {
+    let large = "x".repeat(1_000_000);
+    let mut body = change(
+        "messages",
+        &json!({ "messages": vec![7; 2_000], "note": large, "contacts": [{"wa_id": large}] }),
+    );
+    body["entry"][0]["changes"][0]["value"]["metadata"]["note"] = json!(large);
+    let received = received(&body);
+    assert_eq!(received.problems.len(), 2_000);
+    assert!(received.problems.iter().all(|problem| problem.raw.bytes().unwrap().len() < 1_000));
+}
+
+#[test]
 fn a_hundred_thousand_arrays_cost_only_themselves() {
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     let good = json!({"from": "31600000042", "id": "wamid.2", "type": "text", "text": {"body": "x"}});

@@ -256,6 +256,14 @@ fn the_health_of_the_account_follows_its_notices() {
 }
 
 #[test]
+fn a_failed_status_brings_a_sentence_for_the_agent() {
+    let status = json!({"id": "wamid.1", "status": "failed", "recipient_id": "31600000042", "errors": [{"code": 131_047}]});
+    let event = only_event(&change("messages", &json!({ "statuses": [status] })));
+    let Fact::Status(status) = &event.fact else { panic!("{}", event.fact.kind()) };
+    assert!(status.errors[0].sentence.as_ref().unwrap().contains("template"));
+}
+
+#[test]
 fn an_update_of_a_user_id_without_both_ids_is_parked() {
     let update = json!({"user_id_update": [{"user_id": {"previous": "NL.1"}}]});
     assert_eq!(only_problem(&change("user_id_update", &update)).reason, ParkReason::Unreadable);
