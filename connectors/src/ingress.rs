@@ -81,8 +81,11 @@ impl Ingress {
         clock: Clock,
         limits: Limits,
     ) -> Self {
-        let channels =
-            channels.iter().filter(|(_, channel)| channel.takes_callbacks()).cloned().collect::<HashMap<_, _>>();
+        let channels = channels
+            .iter()
+            .filter(|(_, channel)| channel.takes_callbacks())
+            .cloned()
+            .collect::<HashMap<_, _>>();
         let (callbacks, bodies) = (Semaphore::new(limits.callbacks), Semaphore::new(limits.bodies_bytes));
         Self { channels, wire, clock, limits, callbacks, bodies, refused_at: Mutex::default() }
     }
@@ -119,8 +122,8 @@ impl Ingress {
         channel.authenticate(&callback)?;
         let received = receive(kind, channel, &callback)?;
         let id: CallbackId = self.clock.id();
-        let batch = Batch::of(kind, id, &callback, received)
-            .map_err(|error| self.not_safe(kind, &id, &error))?;
+        let batch =
+            Batch::of(kind, id, &callback, received).map_err(|error| self.not_safe(kind, &id, &error))?;
         self.publish(&batch).await.map_err(|error| self.not_safe(kind, &id, &error))?;
         metrics::counter!("loket_events_accepted_total", "channel" => kind).increment(batch.events);
         metrics::counter!("loket_items_parked_total", "channel" => kind).increment(batch.problems);

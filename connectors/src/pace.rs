@@ -12,7 +12,7 @@ use crate::channel::Pace;
 /// How many recipients are remembered before those who may be sent a whole burst again are forgotten.
 const PAIRS_MAX: usize = 20_000;
 /// The longest wait that is ever named, and the pace of a rate that makes no sense.
-const WAIT_MAX: Duration = Duration::from_secs(3600);
+const WAIT_MAX: Duration = Duration::from_hours(1);
 /// An account may send what it may send in this time at once.
 const ACCOUNT_BURST: Duration = Duration::from_secs(1);
 
@@ -69,8 +69,7 @@ impl Pacer {
         let (pair_wait, pair_after) = pair_bucket.plan(now, pair_every, pair_burst);
         let wait = account_wait.max(pair_wait);
         if wait > patience {
-            let class =
-                if pair_wait > account_wait { SendClass::PacePair } else { SendClass::PaceAccount };
+            let class = if pair_wait > account_wait { SendClass::PacePair } else { SendClass::PaceAccount };
             return Err(TooSoon { wait: wait.min(WAIT_MAX), class });
         }
         if self.pairs.len() >= PAIRS_MAX {

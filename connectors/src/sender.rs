@@ -1,7 +1,7 @@
 //! Outbound from the bus: pace, claim, send once, report, acknowledge (`reliability-contract` §3).
 //!
 //! No claim, no request. Whatever happens after the claim is reported; whoever dies without a report
-//! leaves a dispatch that the hub calls `unconfirmed`. What must wait longer than [`PATIENCE`] is
+//! leaves a dispatch that the hub calls `unconfirmed`. What must wait longer than `PATIENCE` is
 //! given back to the hub, where waiting is a row with a time.
 
 use std::collections::HashMap;
@@ -27,13 +27,13 @@ use crate::channel::Channel;
 use crate::pace::{Pacer, TooSoon};
 
 /// How many messages are held at once, those that wait for their turn included.
-pub const HELD_MAX: usize = 512;
+const HELD_MAX: usize = 512;
 /// How many requests to providers are under way at once.
-pub const IN_FLIGHT_MAX: usize = 64;
+const IN_FLIGHT_MAX: usize = 64;
 /// How many are leased at a time.
 const LEASE_MAX: usize = 32;
 /// The longest wait for the pace that is waited out here.
-pub const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a claim may take (`reliability-contract` §3).
 const CLAIM_DEADLINE: Duration = Duration::from_secs(2);
 /// A claim that was asked longer ago than this is not used (`reliability-contract` §3).
@@ -42,7 +42,7 @@ const CLAIM_AGE_MAX: Duration = Duration::from_secs(5);
 const SEND_DEADLINE: Duration = Duration::from_secs(20);
 /// How long a report that the bus does not take is tried again. After 30 s the hub calls the
 /// dispatch unconfirmed; a later report still counts.
-const REPORT_TIME: Duration = Duration::from_secs(60);
+const REPORT_TIME: Duration = Duration::from_mins(1);
 /// The first and the longest wait after a failure that is ours (`reliability-contract` §7).
 const BACKOFF_MS: (u64, u64) = (100, 10_000);
 /// How long an account is left alone when the provider does not say how long.

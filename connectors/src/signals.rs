@@ -16,7 +16,7 @@ use crate::channel::Channel;
 
 /// How many signals are under way at once; one more is not passed on (typing is shed first,
 /// `reliability-contract` §8).
-pub const SIGNALS_MAX: usize = 64;
+const SIGNALS_MAX: usize = 64;
 /// How many are taken at a time.
 const TAKE_MAX: usize = 16;
 /// A sign that takes longer is worth nothing.

@@ -56,10 +56,8 @@ impl Batch {
                 }
             }
         }
-        let parked = problems
-            .iter()
-            .map(|problem| parked_item(problem, &trace))
-            .collect::<Result<Vec<_>, _>>()?;
+        let parked =
+            problems.iter().map(|problem| parked_item(problem, &trace)).collect::<Result<Vec<_>, _>>()?;
         let raw = raw_items(kind, id, callback, inbound.len() + parked.len())?;
         let (events, problems) = (count(&inbound), count(&parked));
         Ok(Self { inbound, parked, raw, events, problems })
@@ -138,12 +136,7 @@ fn slimmed(problem: &Problem) -> Problem {
     }
 }
 
-fn raw_items(
-    kind: &str,
-    id: CallbackId,
-    callback: &Callback,
-    items: usize,
-) -> Result<Vec<Item>, BusError> {
+fn raw_items(kind: &str, id: CallbackId, callback: &Callback, items: usize) -> Result<Vec<Item>, BusError> {
     let items = u32::try_from(items).unwrap_or(u32::MAX);
     let pieces = RawPiece::cut(&callback.body).into_iter().map(|raw| {
         let number = raw.number;

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::refusal::Refusal;
 
 /// The time that all rates are given for.
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 /// What somebody who is too fast is told to wait, in seconds.
 const RETRY_AFTER_S: u32 = 60;
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");

@@ -40,7 +40,8 @@ const ALLOW_ORIGIN: HeaderName = header::ACCESS_CONTROL_ALLOW_ORIGIN;
 /// Mounts everything of web chat.
 pub(super) fn configure(sites: &Arc<Sites>, service: &mut ServiceConfig) {
     let shared = Arc::clone(sites);
-    let only = |methods: &'static str| web::to(async move || Refusal::Method(methods).error_response());
+    let only =
+        |methods: &'static str| web::to(move || async move { Refusal::Method(methods).error_response() });
     service.service(
         web::scope("/webchat/v1")
             .app_data(Data::from(Arc::clone(sites)))
@@ -155,19 +156,11 @@ async fn visit(
         Some(token) => visitors::resolve(&wires.wire, &token).await?,
         None => None,
     };
-    let (visitor, new_token) = match known {
-        Some(visitor) => (visitor, None),
-        None => {
-            let address = rates::address(&request, &wires.trusted_proxies).to_string();
-            let per_address = sites.rates.visitors_per_address;
-            rates::count(&wires.kv, "visitors_per_address", &address, per_address).await?;
-            let per_site = sites.rates.visitors_per_site;
-            rates::count(&wires.kv, "visitors_per_site", &site.name, per_site).await?;
-            let token = Token::mint(&site.name);
-            let visitor = visitors::arrive(&wires.wire, &token).await?;
-            metrics::counter!("loket_webchat_visitors_total", "site" => site.name.to_string()).increment(1);
-            (visitor, Some(token))
-        }
+    let (visitor, new_token) = if let Some(visitor) = known {
+        (visitor, None)
+    } else {
+        let (visitor, token) = arrive(&wires, &sites, site, &request).await?;
+        (visitor, Some(token))
     };
     let History { messages, more, .. } = visitors::history(&wires.wire, &site.name, visitor, 0).await?;
     let ticket = visitors::issue_ticket(&wires.kv, &site.name, visitor).await?;
@@ -179,6 +172,22 @@ async fn visit(
         "socket": format!("/webchat/v1/socket?site={}", site.name),
         "ticket": ticket,
     })))
+}
+
+/// A new visitor, counted before they are made.
+async fn arrive(
+    wires: &Wires,
+    sites: &Sites,
+    site: &Site,
+    request: &HttpRequest,
+) -> Result<(VisitorId, Token), Refusal> {
+    let address = rates::address(request, &wires.trusted_proxies).to_string();
+    rates::count(&wires.kv, "visitors_per_address", &address, sites.rates.visitors_per_address).await?;
+    rates::count(&wires.kv, "visitors_per_site", &site.name, sites.rates.visitors_per_site).await?;
+    let token = Token::mint(&site.name);
+    let visitor = visitors::arrive(&wires.wire, &token).await?;
+    metrics::counter!("loket_webchat_visitors_total", "site" => site.name.to_string()).increment(1);
+    Ok((visitor, token))
 }
 
 #[derive(Deserialize)]

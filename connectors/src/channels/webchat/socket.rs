@@ -38,7 +38,7 @@ const HELLO_TIME: Duration = Duration::from_secs(5);
 /// How often we ask whether the page is there, and how long it may say nothing.
 const PING_EVERY: Duration = Duration::from_secs(25);
 /// See [`PING_EVERY`].
-const DEAD_AFTER: Duration = Duration::from_secs(60);
+const DEAD_AFTER: Duration = Duration::from_mins(1);
 /// How often we look into the thread without being told to.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// What may wait to go out.
@@ -393,8 +393,7 @@ impl Talk {
     async fn look(&mut self) -> Result<(), Close> {
         while self.outlet.has_room() {
             let site = &self.speaker.account.account;
-            let Ok(page) =
-                visitors::history(&self.wires.wire, site, self.speaker.visitor, self.shown).await
+            let Ok(page) = visitors::history(&self.wires.wire, site, self.speaker.visitor, self.shown).await
             else {
                 return Ok(());
             };

@@ -94,7 +94,10 @@ impl VisitorMessage {
                 .and_then(|id| words::client_message_id(&id).map(str::to_owned)),
             kind,
             text,
-            buttons: buttons.into_iter().map(|Button { title, url, .. }| VisitorButton { title, url }).collect(),
+            buttons: buttons
+                .into_iter()
+                .map(|Button { title, url, .. }| VisitorButton { title, url })
+                .collect(),
             attachments: attachments.collect(),
             at: message.provider_time.unwrap_or(message.created_at),
             edited: message.edited_at.is_some(),

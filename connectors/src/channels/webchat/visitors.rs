@@ -124,11 +124,8 @@ pub(super) async fn resolve(wire: &Wire, token: &Token) -> Result<Option<Visitor
 
 /// A new visitor with this token.
 pub(super) async fn arrive(wire: &Wire, token: &Token) -> Result<VisitorId, Refusal> {
-    let question = WebchatAsk::Visit {
-        site: token.site().to_owned(),
-        token_hash: None,
-        new_token_hash: token.hash(),
-    };
+    let question =
+        WebchatAsk::Visit { site: token.site().to_owned(), token_hash: None, new_token_hash: token.hash() };
     match ask(wire, &question).await? {
         WebchatReply::Visitor { visitor, .. } => Ok(visitor),
         WebchatReply::Unknown | WebchatReply::History { .. } => Err(unexpected()),
@@ -186,9 +183,8 @@ pub(super) async fn redeem_ticket(kv: &SharedKv, site: &str, ticket: &str) -> Re
         tracing::warn!(%error, "a ticket cannot be looked up");
         Refusal::Away(RETRY_AFTER_S)
     })?;
-    let admission: Admission = value
-        .and_then(|value| serde_json::from_slice(&value).ok())
-        .ok_or(Refusal::VisitorToken)?;
+    let admission: Admission =
+        value.and_then(|value| serde_json::from_slice(&value).ok()).ok_or(Refusal::VisitorToken)?;
     if admission.site == site { Ok(admission.visitor) } else { Err(Refusal::VisitorToken) }
 }
 

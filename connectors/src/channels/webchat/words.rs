@@ -54,7 +54,10 @@ impl Speaker {
     /// Everything of ours up to a thread seq was delivered or read.
     pub(super) fn receipt(&self, status: ProviderStatus, seq: i64, now: Timestamp) -> InboundEvent {
         let (watermark, external_ids) = (None, Vec::new());
-        self.event(Fact::Watermark(WatermarkFact { status, watermark, external_ids, up_to_seq: Some(seq) }), now)
+        self.event(
+            Fact::Watermark(WatermarkFact { status, watermark, external_ids, up_to_seq: Some(seq) }),
+            now,
+        )
     }
 
     fn event(&self, fact: Fact, now: Timestamp) -> InboundEvent {
@@ -100,9 +103,10 @@ pub(super) fn client_message_id(external_id: &str) -> Option<&str> {
 fn uuid(text: &str) -> Option<String> {
     let dashes = [8, 13, 18, 23];
     let fits = text.len() == 36
-        && text.bytes().enumerate().all(|(at, byte)| {
-            if dashes.contains(&at) { byte == b'-' } else { byte.is_ascii_hexdigit() }
-        });
+        && text
+            .bytes()
+            .enumerate()
+            .all(|(at, byte)| if dashes.contains(&at) { byte == b'-' } else { byte.is_ascii_hexdigit() });
     fits.then(|| text.to_ascii_lowercase())
 }
 
