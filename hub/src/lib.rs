@@ -9,6 +9,7 @@ mod dispatch;
 mod error;
 mod events;
 mod hub;
+mod ingest;
 mod passwords;
 mod presence;
 mod reports;

@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use loket_protocol::channel::ChannelAccount;
 use loket_protocol::contact::{Customer, Handle, HandleKind};
 use loket_protocol::event::EventType;
-use loket_protocol::ids::{ContactId, IdentityId, ThreadId};
+use loket_protocol::ids::{CaseId, ContactId, IdentityId, ThreadId};
 use loket_protocol::inbound::InboundEvent;
 use loket_protocol::thread::ThreadStatus;
 use loket_protocol::time::Timestamp;
@@ -84,7 +84,8 @@ impl People {
         }
         for chunk in found.chunks(ROWS_MAX) {
             for (identity, handle) in contacts::held_by(conn, chunk).await? {
-                if let Some(person) = self.by_identity.get(&identity).and_then(|at| self.persons.get_mut(*at)) {
+                if let Some(person) = self.by_identity.get(&identity).and_then(|at| self.persons.get_mut(*at))
+                {
                     person.handles.insert(handle);
                 }
             }
@@ -291,5 +292,19 @@ impl People {
         leads.retain(|lead| lead.person != place);
         leads.push(Lead { person: place, retired_at: Some(at) });
         Ok(())
+    }
+}
+
+impl People {
+    /// The case that begins with a message of somebody's, unless one is open.
+    pub(super) fn open_case(&mut self, tx: &Tx, place: usize) -> Result<Option<CaseId>, StoreError> {
+        if self.get(place)?.open {
+            return Ok(None);
+        }
+        let thread = self.get(place)?.thread;
+        for person in self.persons.iter_mut().filter(|person| person.thread == thread) {
+            person.open = true;
+        }
+        Ok(Some(tx.id()))
     }
 }

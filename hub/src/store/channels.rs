@@ -146,6 +146,27 @@ pub(crate) async fn try_all_again(tx: &mut Tx) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Notes that something came in just now.
+pub(crate) async fn has_received(tx: &mut Tx, channel: &ChannelAccount) -> Result<(), StoreError> {
+    let now = tx.now();
+    let touched = sql("UPDATE channels SET last_inbound_at = $3 WHERE channel_kind = $1 AND account = $2")
+        .bind(&channel.kind)
+        .bind(&channel.account)
+        .bind(now)
+        .run(tx)
+        .await?;
+    if touched == 0 {
+        ensure(tx, channel).await?;
+        sql("UPDATE channels SET last_inbound_at = $3 WHERE channel_kind = $1 AND account = $2")
+            .bind(&channel.kind)
+            .bind(&channel.account)
+            .bind(now)
+            .run(tx)
+            .await?;
+    }
+    Ok(())
+}
+
 /// Notes that the provider took something just now, to the second. The first time is logged.
 pub(crate) async fn has_sent(tx: &mut Tx, channel: &ChannelAccount) -> Result<(), StoreError> {
     let first = ensure(tx, channel).await?;

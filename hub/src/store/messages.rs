@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use loket_protocol::channel::{ChannelAccount, ChannelKind};
 use loket_protocol::delivery::MessageStatus;
 use loket_protocol::ids::{AttachmentId, IdentityId, MessageId, ThreadId};
-use loket_protocol::message::{Attachment, Author, AuthorType, Direction, Message, ReplyTo};
+use loket_protocol::message::{Attachment, Author, AuthorType, Content, Direction, Message, ReplyTo};
 
 use super::{Conn, ROWS_MAX, Row, StoreError, Tx, Value, json, listed, marks, parts, rows, sql};
 
@@ -241,6 +241,32 @@ pub(crate) async fn ids_of(
             Ok(((channel, row.text("id")?), row.parsed("message_id")?))
         })
         .collect()
+}
+
+/// Fills in which of ours some messages answer, where only the provider's id is known.
+pub(crate) async fn answer(conn: &mut Conn, messages: &mut [Message]) -> Result<(), StoreError> {
+    fn open(message: &Message) -> Option<(&ChannelAccount, &str)> {
+        let reply_to = message.reply_to.as_ref().filter(|to| to.message_id.is_none())?;
+        Some((message.channel.as_ref()?, reply_to.external_id.as_deref()?))
+    }
+    let wanted: Vec<(&ChannelAccount, &str)> = messages.iter().filter_map(open).collect();
+    let known = ids_of(conn, &wanted).await?;
+    for message in messages {
+        let found =
+            open(message).and_then(|(channel, id)| known.get(&(channel.clone(), id.to_owned())).copied());
+        if let (Some(found), Some(reply_to)) = (found, message.reply_to.as_mut()) {
+            reply_to.message_id = Some(found);
+        }
+    }
+    Ok(())
+}
+
+/// The content type of a message as it was said, and whether it was only imported.
+pub(crate) async fn standing(conn: &mut Conn, id: MessageId) -> Result<Option<(String, bool)>, StoreError> {
+    let row = sql("SELECT content, imported FROM messages WHERE id = $1").bind(id).first(conn).await?;
+    let Some(row) = row else { return Ok(None) };
+    let content: Content = row.json("content")?;
+    Ok(Some((content.kind, row.flag("imported")?)))
 }
 
 /// Which message has the web chat widget's id.

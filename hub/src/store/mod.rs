@@ -24,9 +24,12 @@ pub(crate) mod log;
 pub(crate) mod marks;
 pub(crate) mod messages;
 pub(crate) mod outbound;
+pub(crate) mod parked;
+pub(crate) mod sequencer;
 mod sql;
 pub(crate) mod statuses;
 pub(crate) mod threads;
+pub(crate) mod upkeep;
 
 pub(crate) use error::StoreError;
 pub(crate) use sql::{Conn, ROWS_MAX, Row, Statement, Value, json, listed, parts, rows, sql};
