@@ -66,9 +66,8 @@ impl Backends {
         let kv_url = url_of(config, "kv")?;
         let kv = kv::open(&kv_url, clock.clone()).context("kv.url")?;
         let bus_url = url_of(config, "bus")?;
-        let bus = bus::open(&bus_url, clock.clone(), topics::TOPICS, topics::SUBJECTS)
-            .await
-            .context("bus.url")?;
+        let bus =
+            bus::open(&bus_url, clock.clone(), topics::TOPICS, topics::SUBJECTS).await.context("bus.url")?;
         let wire = Wire::new(bus);
         let connectors =
             Connectors::build(&connectors_settings(config)?, wire.clone(), kv.clone(), clock.clone())

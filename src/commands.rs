@@ -185,7 +185,10 @@ pub(crate) async fn doctor(config: &Config) -> anyhow::Result<ExitCode> {
     match Backends::open(config, Clock::system()).await {
         Ok(backends) => {
             let health = backends.hub.health().await;
-            say("store", if health.store { Ok(()) } else { Err("it does not answer within its time".into()) })?;
+            say(
+                "store",
+                if health.store { Ok(()) } else { Err("it does not answer within its time".into()) },
+            )?;
             say("bus", if health.bus { Ok(()) } else { Err("it does not answer within its time".into()) })?;
             for (account, outcome) in backends.connectors.probe().await {
                 say(&account.to_string(), outcome)?;
@@ -219,7 +222,10 @@ pub(crate) async fn admin(config: &Config, what: Admin) -> anyhow::Result<ExitCo
             let expires_at = backends.clock.now().plus_millis(i64::from(days) * 24 * 60 * 60 * 1000);
             let new = NewKey { name, role: role(&role_name)?, expires_at };
             if let Written::Done(made) = hub.create_key(None, new, None).await? {
-                note(format_args!("key {} made, good until {expires_at}; the secret is shown this once:", made.key.id));
+                note(format_args!(
+                    "key {} made, good until {expires_at}; the secret is shown this once:",
+                    made.key.id
+                ));
                 print(&made.secret)?;
             }
         }
@@ -249,7 +255,14 @@ pub(crate) async fn parked(config: &Config, what: Parked) -> anyhow::Result<Exit
                         let account = item.account.as_deref().unwrap_or("-");
                         print(format_args!(
                             "{}  {:<6} {:<15} {}:{}  {} ×{}  {}",
-                            item.id, item.name, item.reason, item.channel_kind, account, item.first_at, item.times, item.error
+                            item.id,
+                            item.name,
+                            item.reason,
+                            item.channel_kind,
+                            account,
+                            item.first_at,
+                            item.times,
+                            item.error
                         ))?;
                     }
                 }

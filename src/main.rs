@@ -8,7 +8,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(name = "loket", version, about = "One thread per customer: WhatsApp, Messenger and web chat in one inbox")]
+#[command(
+    name = "loket",
+    version,
+    about = "One thread per customer: WhatsApp, Messenger and web chat in one inbox"
+)]
 struct Cli {
     /// A settings file; see `loket check-config` for all there is to set.
     #[arg(long, global = true)]

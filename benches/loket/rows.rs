@@ -70,7 +70,14 @@ pub async fn t2() {
     wire.bus().close().await;
     let payload = body(1, "T2", "Is het pakket al verzonden?");
     let floor = raw::groups_per_second(folder.path(), &[("bus", &payload)], BATCH, time).await;
-    report("T2", "callbacks made safe, embedded bus", &per_second(ours), &per_second(floor), ours / floor, ">= 0.4");
+    report(
+        "T2",
+        "callbacks made safe, embedded bus",
+        &per_second(ours),
+        &per_second(floor),
+        ours / floor,
+        ">= 0.4",
+    );
 }
 
 /// Messages appended by the hub: inbox key, identity, thread seq, message, log entry, window.
@@ -81,7 +88,8 @@ pub async fn t3() {
     let mut items = Vec::new();
     for number in 0..MESSAGES {
         let text = body(number, "T3", "Is het pakket al verzonden?");
-        let received = connectors.reread("whatsapp", text.as_bytes(), Clock::system().now()).expect("a callback");
+        let received =
+            connectors.reread("whatsapp", text.as_bytes(), Clock::system().now()).expect("a callback");
         for event in received.events {
             items.push(Wire::item(event.key(), event.lane(), String::new(), &event).expect("an item"));
         }
@@ -120,5 +128,12 @@ pub async fn t3() {
     let tables: Vec<(&str, &str)> = sizes.iter().map(|(table, text)| (*table, text.as_str())).collect();
     let bare = tempfile::tempdir().expect("a folder");
     let floor = raw::groups_per_second(bare.path(), &tables, BATCH, Duration::from_secs(SECONDS)).await;
-    report("T3", "messages appended by the hub, SQLite", &per_second(ours), &per_second(floor), ours / floor, ">= 0.5");
+    report(
+        "T3",
+        "messages appended by the hub, SQLite",
+        &per_second(ours),
+        &per_second(floor),
+        ours / floor,
+        ">= 0.5",
+    );
 }
