@@ -14,6 +14,7 @@ use loket_protocol::ids::Id;
 use loket_protocol::time::Timestamp;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+pub(crate) mod audit;
 pub(crate) mod channels;
 pub(crate) mod contacts;
 pub(crate) mod dialect;
