@@ -14,6 +14,8 @@ mod signals;
 
 #[cfg(test)]
 mod contract;
+#[cfg(test)]
+mod testing;
 
 pub use role::Connectors;
 pub use settings::ConnectorsSettings;

@@ -356,11 +356,15 @@ impl Bus for Embedded {
         if let Some(large) = items.iter().find(|item| item.payload.len() > PAYLOAD_BYTES_MAX) {
             return Err(BusError::TooLarge(large.payload.len()));
         }
-        if items.is_empty() {
-            return Ok(());
-        }
+        // Asked before anything else, so that publishing nothing tells whether one could publish.
         if let Some(refused) = self.shared.refusal() {
             return Err(BusError::Unavailable(refused));
+        }
+        if self.shared.closed.is_cancelled() {
+            return Err(self.shared.unavailable());
+        }
+        if items.is_empty() {
+            return Ok(());
         }
         let bytes = items.iter().map(|item| item.payload.len() as u64).sum();
         let room = Room::reserve(lanes, items.len() as u64, bytes)?;
