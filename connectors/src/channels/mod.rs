@@ -1,1 +1,4 @@
 //! The register of channels: one line each.
+
+pub mod messenger;
+pub mod whatsapp;

@@ -1,0 +1,3 @@
+//! Messenger Platform.
+
+pub mod fake;
