@@ -19,3 +19,4 @@ mod testing;
 
 pub use role::Connectors;
 pub use settings::ConnectorsSettings;
+pub mod simulator;

@@ -66,3 +66,4 @@ pub(crate) struct Wires {
     /// The open sockets of this process.
     pub(crate) sockets: webchat::Sockets,
 }
+pub mod whatsapp;

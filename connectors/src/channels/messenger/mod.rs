@@ -276,3 +276,6 @@ impl Channel for Messenger {
         self.probe_account(account).await
     }
 }
+//! Messenger Platform.
+
+pub mod fake;

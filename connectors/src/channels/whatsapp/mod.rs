@@ -254,3 +254,6 @@ impl Channel for WhatsApp {
         }
     }
 }
+//! WhatsApp Cloud API.
+
+pub mod fake;
