@@ -134,6 +134,11 @@ pub trait Channel: Send + Sync {
     /// error is one sentence that says what is wrong and how to mend it.
     async fn probe(&self, account: &str) -> Result<(), String>;
 
+    /// Whether providers call it at `/callbacks/{channel}`; otherwise that path is unknown.
+    fn takes_callbacks(&self) -> bool {
+        true
+    }
+
     /// Routes beyond `/callbacks/{channel}`; only web chat needs any.
     fn routes(&self, _service: &mut ServiceConfig) {}
 }

@@ -3,4 +3,17 @@
 
 pub mod channel;
 pub mod channels;
+pub mod ingress;
 pub mod meta;
+mod pace;
+pub mod refusal;
+mod role;
+mod sender;
+mod settings;
+mod signals;
+
+#[cfg(test)]
+mod contract;
+
+pub use role::Connectors;
+pub use settings::ConnectorsSettings;

@@ -10,12 +10,15 @@ use loket_backbone::random;
 use loket_backbone::tasks::Tasks;
 use loket_protocol::channel::{AccountSettings, ChannelAccount};
 use loket_protocol::topics;
+use tokio::sync::Notify;
 
 use crate::error::HubError;
+use crate::passwords::Passwords;
+use crate::presence::Present;
 use crate::requests::HubHealth;
 use crate::seal::MasterKey;
 use crate::settings::HubSettings;
-use crate::store::{Store, StoreError, installation, log, sql};
+use crate::store::{Store, StoreError, channels, installation, log, sql};
 
 /// The verbs of Loket: the only door to threads, identities and everything of record. Cheap to
 /// clone; all clones are the same hub.
@@ -35,6 +38,11 @@ pub(crate) struct Inner {
     pub(crate) accounts: HashMap<ChannelAccount, AccountSettings>,
     /// Part of every cursor (`reliability-contract` §4).
     pub(crate) log_epoch: String,
+    /// Tells the dispatcher of this process to look.
+    pub(crate) kick: Notify,
+    pub(crate) passwords: Passwords,
+    /// Who is there, as far as this process was told.
+    pub(crate) present: Present,
 }
 
 impl Hub {
@@ -48,8 +56,10 @@ impl Hub {
         kv: SharedKv,
         clock: Clock,
     ) -> Result<Self, HubError> {
+        let passwords = Passwords::new(settings.passwords)?;
         let store = Store::open(&settings.store.url, clock.clone()).await?;
         let mut tx = store.begin_for_worker().await?;
+        channels::try_all_again(&mut tx).await?;
         let key_id = installation::get_or_set(&mut tx, installation::MASTER_KEY, &master_key.id()).await?;
         if key_id != master_key.id() {
             return Err(HubError::Unavailable(format!(
@@ -72,6 +82,9 @@ impl Hub {
                 key: master_key,
                 accounts,
                 log_epoch,
+                kick: Notify::new(),
+                passwords,
+                present: Present::default(),
             }),
         })
     }

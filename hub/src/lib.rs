@@ -2,15 +2,30 @@
 //!
 //! [`Hub`] is the only door. SQL is in `store` and nowhere else; connectors are met on the bus only.
 
+mod claims;
+mod contacts;
+mod delivery;
+mod dispatch;
 mod error;
+mod events;
 mod hub;
+mod ingest;
+mod passwords;
+mod presence;
+mod reports;
 mod requests;
+mod retry;
 mod seal;
 mod settings;
+mod standing;
 mod store;
+mod threads;
+mod tokens;
+mod worker;
 
 pub use error::HubError;
 pub use hub::Hub;
+pub use passwords::{PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, PasswordSettings};
 pub use requests::*;
 pub use seal::{MasterKey, SealError};
 pub use settings::{HubSettings, OutboundSettings, StoreSettings, UnconfirmedPolicy};

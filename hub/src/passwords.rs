@@ -9,7 +9,7 @@ use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use argon2::{Algorithm, Argon2, Params, Version};
 use loket_backbone::random;
 use loket_backbone::secret::Secret;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use crate::HubError;
@@ -24,7 +24,7 @@ const WAITING_MAX: usize = 64;
 const OWN_NAMES: &[&str] = &["loket", "password", "wachtwoord"];
 
 /// How much work a password costs. Values below the least are refused at start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PasswordSettings {
     /// Memory of one hash in KiB, at least 19,456.

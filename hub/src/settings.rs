@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::passwords::PasswordSettings;
+
 /// What the hub is set to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -10,6 +12,8 @@ pub struct HubSettings {
     pub store: StoreSettings,
     /// How answers go out.
     pub outbound: OutboundSettings,
+    /// How much work a password costs.
+    pub passwords: PasswordSettings,
 }
 
 /// Where state of record is.

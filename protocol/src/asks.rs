@@ -106,3 +106,30 @@ pub enum SignalReply {
     /// The channel has no such sign, or it did not get through.
     NotDone,
 }
+
+/// The message of the wake-up [`crate::topics::WAKE_VISITOR`], as JSON: look whether there is
+/// something new for this visitor, and perhaps somebody of ours is writing to them. It may be lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VisitorWake {
+    /// Whom it is for.
+    pub visitor: VisitorId,
+    /// Somebody of ours is writing, or no longer; absent when nothing is said about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub typing: Option<bool>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Id as _;
+    use crate::time::Timestamp;
+
+    #[test]
+    fn a_visitor_wake_without_typing_is_read_back() {
+        let visitor = VisitorId::mint(Timestamp::from_millis(5), [3; 10]);
+        let wake = VisitorWake { visitor, typing: None };
+        let text = serde_json::to_string(&wake).unwrap();
+        assert_eq!(text, format!(r#"{{"visitor":"{visitor}"}}"#));
+        assert_eq!(serde_json::from_str::<VisitorWake>(&text).unwrap(), wake);
+    }
+}

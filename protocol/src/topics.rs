@@ -72,7 +72,8 @@ pub const SUBJECTS: &[(&str, &str)] =
 pub const WAKE_LOG: &str = "wake.log";
 /// Wake-up over kv: a conversation has something to send.
 pub const WAKE_OUTBOUND: &str = "wake.outbound";
-/// Wake-up over kv: something new for a web chat visitor; the message is the visitor id.
+/// Wake-up over kv: something new for a web chat visitor, or somebody is writing to them; the
+/// message is JSON of [`crate::asks::VisitorWake`].
 pub const WAKE_VISITOR: &str = "wake.visitor";
 /// Live over kv, never of record: typing and presence for agents' sockets, as JSON of
 /// [`crate::event::LiveSignal`].

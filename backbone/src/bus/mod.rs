@@ -1,9 +1,14 @@
 //! The bus: durable topics between rooms, and questions that want an answer at once.
 //!
 //! What every backend promises is `reliability-contract` §9, clauses B1 to B16; the suite in
-//! [`contract`] runs them. The URL scheme chooses the backend. Payloads are bytes here; [`Wire`] is
+//! `contract/` runs them. The URL scheme chooses the backend. Payloads are bytes here; [`Wire`] is
 //! the thin typed handle that the rooms use.
 
+#[cfg(test)]
+pub(crate) mod contract;
+pub mod embedded;
+
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +17,8 @@ use bytes::Bytes;
 use loket_protocol::topics::{Subject, Topic};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::clock::Clock;
 
 /// The largest payload, in bytes (B14).
 pub const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
@@ -109,6 +116,38 @@ pub trait Lease: Send + Sync {
     async fn nack(self: Box<Self>) -> Result<(), BusError>;
     /// Answers a question; an error on an item of a topic.
     async fn reply(self: Box<Self>, payload: Bytes) -> Result<(), BusError>;
+}
+
+/// Opens the bus at `url` with these topics and subjects, each with a group that hears it. The
+/// scheme chooses the backend: `embedded:DIR` is a directory of this machine, which is made if need
+/// be. `embedded:DIR?durability=relaxed` allows a directory that does not keep what was confirmed,
+/// such as one in memory: for trials only.
+pub async fn open(
+    url: &str,
+    clock: Clock,
+    topics: &[(&str, &str)],
+    subjects: &[(&str, &str)],
+) -> Result<Arc<dyn Bus>, BusError> {
+    let Some(("embedded", place)) = url.split_once(':') else {
+        let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
+        return Err(BusError::Refused(format!(
+            "bus.url has the scheme {scheme:?}, and the only one that there is so far is embedded:DIR"
+        )));
+    };
+    let (dir, volatile_allowed) = match place.split_once('?') {
+        None => (place, false),
+        Some((dir, "durability=relaxed")) => (dir, true),
+        Some((_, query)) => {
+            return Err(BusError::Refused(format!(
+                "bus.url ends in ?{query}, and the only thing that may stand there is ?durability=relaxed"
+            )));
+        }
+    };
+    if dir.is_empty() {
+        return Err(BusError::Refused("bus.url names no directory; write embedded:DIR".to_owned()));
+    }
+    let options = embedded::Options { volatile_allowed, ..embedded::Options::default() };
+    embedded::open(Path::new(dir), options, clock, topics, subjects).await
 }
 
 /// Acknowledges many leases; one that fails is leased again and absorbed.

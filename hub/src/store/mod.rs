@@ -14,11 +14,22 @@ use loket_protocol::ids::Id;
 use loket_protocol::time::Timestamp;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+pub(crate) mod channels;
+pub(crate) mod contacts;
 pub(crate) mod dialect;
 mod error;
+pub(crate) mod inbox;
 pub(crate) mod installation;
 pub(crate) mod log;
+pub(crate) mod marks;
+pub(crate) mod messages;
+pub(crate) mod outbound;
+pub(crate) mod parked;
+pub(crate) mod sequencer;
 mod sql;
+pub(crate) mod statuses;
+pub(crate) mod threads;
+pub(crate) mod upkeep;
 
 pub(crate) use error::StoreError;
 pub(crate) use sql::{Conn, ROWS_MAX, Row, Statement, Value, json, listed, parts, rows, sql};

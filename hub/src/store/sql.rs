@@ -89,9 +89,8 @@ pub(crate) fn rows(head: &'static str, width: usize, values: Vec<Value>, tail: &
 
 /// `head (…) tail` with one placeholder a value: `… WHERE id IN (…) …`. Fixed texts as in [`rows`].
 /// Values bound afterwards have the numbers after the list's.
-pub(crate) fn listed(head: &'static str, values: Vec<Value>, tail: &'static str) -> Statement {
-    let mut text = String::with_capacity(head.len() + tail.len() + values.len() * 6 + 4);
-    text.push_str(head);
+pub(crate) fn listed(head: &[&'static str], values: Vec<Value>, tail: &'static str) -> Statement {
+    let mut text = head.concat();
     text.push_str(" (");
     placeholders(&mut text, 1, values.len());
     text.push_str(") ");

@@ -1,0 +1,219 @@
+//! What every key-value backend promises, one function a clause. A backend joins by one line:
+//! `kv_contract!(ItsFixture);`.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::task::JoinSet;
+
+use super::{CALL_DEADLINE, KEY_BYTES_MAX, SharedKv, VALUE_BYTES_MAX, WAKES_MAX, Wake};
+use crate::clock::Clock;
+
+/// Makes fresh stores of one backend.
+#[async_trait]
+pub(crate) trait Fixture {
+    /// An empty store.
+    async fn open() -> Opened;
+}
+
+/// An empty store, by two handles such as two processes would have.
+pub(crate) struct Opened {
+    pub(crate) here: SharedKv,
+    pub(crate) there: SharedKv,
+    /// The clock that expiry follows; `None`: real time.
+    pub(crate) clock: Option<Clock>,
+}
+
+impl Opened {
+    async fn pass(&self, time: Duration) {
+        match &self.clock {
+            Some(clock) => clock.advance(time),
+            None => tokio::time::sleep(time).await,
+        }
+    }
+}
+
+const LONG: Duration = Duration::from_mins(1);
+const SHORT: Duration = Duration::from_millis(400);
+
+fn text(value: &'static str) -> Bytes {
+    Bytes::from_static(value.as_bytes())
+}
+
+pub(crate) async fn k1_every_call_ends_within_its_deadline<F: Fixture>() {
+    let opened = F::open().await;
+    let kv = &opened.here;
+    macro_rules! in_time {
+        ($call:expr) => {
+            tokio::time::timeout(CALL_DEADLINE, $call)
+                .await
+                .expect(stringify!($call))
+                .expect(stringify!($call))
+        };
+    }
+    for round in 0..100 {
+        let key = format!("key-{round}");
+        in_time!(kv.set(&key, text("x"), LONG));
+        in_time!(kv.get(&key));
+        in_time!(kv.take(&key));
+        in_time!(kv.remove(&key));
+        in_time!(kv.scan("key"));
+        in_time!(kv.count("counter", LONG));
+        in_time!(kv.wake("channel", text("x")));
+    }
+}
+
+pub(crate) async fn what_is_set_is_there_until_it_expires<F: Fixture>() {
+    let opened = F::open().await;
+    opened.here.set("short", text("a"), SHORT).await.unwrap();
+    opened.here.set("long", text("b"), LONG).await.unwrap();
+    opened.here.set("again", text("c"), SHORT).await.unwrap();
+    opened.here.set("again", text("d"), LONG).await.unwrap();
+    assert_eq!(opened.there.get("short").await, Ok(Some(text("a"))));
+    assert_eq!(opened.there.get("absent").await, Ok(None));
+    opened.pass(SHORT).await;
+    assert_eq!(opened.there.get("short").await, Ok(None));
+    assert_eq!(opened.there.get("long").await, Ok(Some(text("b"))));
+    assert_eq!(opened.there.get("again").await, Ok(Some(text("d"))), "the last value with its own time");
+}
+
+pub(crate) async fn a_value_comes_back_byte_for_byte<F: Fixture>() {
+    let opened = F::open().await;
+    let every_byte: Bytes = (0..=255u8).collect();
+    for value in [Bytes::new(), every_byte, vec![0; VALUE_BYTES_MAX].into()] {
+        opened.here.set("bytes", value.clone(), LONG).await.unwrap();
+        assert_eq!(opened.there.get("bytes").await, Ok(Some(value)));
+    }
+}
+
+pub(crate) async fn too_much_is_refused<F: Fixture>() {
+    let opened = F::open().await;
+    assert!(opened.here.set("big", vec![0; VALUE_BYTES_MAX + 1].into(), LONG).await.is_err());
+    assert!(opened.here.set(&"k".repeat(KEY_BYTES_MAX + 1), text("x"), LONG).await.is_err());
+    assert!(opened.here.count(&"k".repeat(KEY_BYTES_MAX + 1), LONG).await.is_err());
+    assert_eq!(opened.here.scan("").await, Ok(Vec::new()));
+}
+
+pub(crate) async fn of_many_takers_one_gets_it<F: Fixture>() {
+    let opened = F::open().await;
+    for round in 0..20 {
+        let key = format!("ticket-{round}");
+        opened.here.set(&key, text("once"), LONG).await.unwrap();
+        let mut takers = JoinSet::new();
+        for taker in 0..16 {
+            let kv = if taker % 2 == 0 { opened.here.clone() } else { opened.there.clone() };
+            let key = key.clone();
+            takers.spawn(async move { kv.take(&key).await.unwrap() });
+        }
+        let got = takers.join_all().await.into_iter().flatten().count();
+        assert_eq!(got, 1);
+    }
+}
+
+pub(crate) async fn what_is_removed_is_gone<F: Fixture>() {
+    let opened = F::open().await;
+    opened.here.set("key", text("x"), LONG).await.unwrap();
+    opened.there.remove("key").await.unwrap();
+    opened.there.remove("never there").await.unwrap();
+    assert_eq!(opened.here.get("key").await, Ok(None));
+}
+
+pub(crate) async fn a_scan_finds_its_prefix_and_nothing_else<F: Fixture>() {
+    let opened = F::open().await;
+    for key in ["agent:1", "agent:2", "agent", "agents:3", "bot:1", "agent:*", "agenT:4"] {
+        opened.here.set(key, text("x"), LONG).await.unwrap();
+    }
+    opened.here.set("agent:gone", text("x"), SHORT).await.unwrap();
+    opened.pass(SHORT).await;
+    let scanned = opened.there.scan("agent:").await.unwrap();
+    let mut found: Vec<_> = scanned.iter().map(|(key, _)| key.as_str()).collect();
+    found.sort_unstable();
+    assert_eq!(found, ["agent:*", "agent:1", "agent:2"]);
+    assert!(scanned.iter().all(|(_, value)| *value == text("x")));
+    assert_eq!(opened.there.scan("agent:*").await.unwrap().len(), 1, "a prefix is no pattern");
+}
+
+pub(crate) async fn a_count_is_exact_under_many_callers<F: Fixture>() {
+    let opened = F::open().await;
+    let mut callers = JoinSet::new();
+    for caller in 0..32 {
+        let kv = if caller % 2 == 0 { opened.here.clone() } else { opened.there.clone() };
+        callers.spawn(async move { kv.count("limit", LONG).await.unwrap() });
+    }
+    let mut said = callers.join_all().await;
+    said.sort_unstable();
+    assert_eq!(said, (1..=32).collect::<Vec<u64>>());
+}
+
+pub(crate) async fn a_count_begins_anew_after_the_window_of_its_first<F: Fixture>() {
+    let opened = F::open().await;
+    assert_eq!(opened.here.count("limit", SHORT).await, Ok(1));
+    opened.pass(SHORT / 2).await;
+    assert_eq!(opened.here.count("limit", SHORT).await, Ok(2), "the window is that of the first");
+    opened.pass(SHORT / 2 + Duration::from_millis(10)).await;
+    assert_eq!(opened.here.count("limit", SHORT).await, Ok(1));
+    opened.here.set("words", text("no number"), LONG).await.unwrap();
+    assert!(opened.here.count("words", LONG).await.is_err());
+}
+
+pub(crate) async fn every_listener_hears_every_wake<F: Fixture>() {
+    let opened = F::open().await;
+    opened.here.wake("early", text("nobody listens")).await.unwrap();
+    let mut listeners = [opened.here.listen(), opened.there.listen()];
+    opened.here.wake("one", text("first")).await.unwrap();
+    opened.there.wake("two", text("second")).await.unwrap();
+    for listener in &mut listeners {
+        for (channel, message) in [("one", "first"), ("two", "second")] {
+            let heard = tokio::time::timeout(Duration::from_secs(5), listener.recv()).await.unwrap().unwrap();
+            assert_eq!(heard, Wake { channel: channel.to_owned(), message: text(message) });
+        }
+    }
+}
+
+pub(crate) async fn a_slow_listener_loses_the_oldest_and_goes_on<F: Fixture>() {
+    let opened = F::open().await;
+    let mut listener = opened.there.listen();
+    for number in 0..WAKES_MAX * 2 {
+        opened.here.wake("busy", number.to_string().into()).await.unwrap();
+    }
+    let mut lagged = false;
+    let last = (WAKES_MAX * 2 - 1).to_string();
+    loop {
+        match tokio::time::timeout(Duration::from_secs(5), listener.recv()).await.unwrap() {
+            Ok(wake) if wake.message == last.as_bytes() => break,
+            Ok(_) => {}
+            Err(RecvError::Lagged(_)) => lagged = true,
+            Err(RecvError::Closed) => panic!("a slow listener is not cut off"),
+        }
+    }
+    assert!(lagged);
+}
+
+macro_rules! kv_contract {
+    ($fixture:ty) => {
+        $crate::kv::contract::kv_contract!($fixture:
+            k1_every_call_ends_within_its_deadline,
+            what_is_set_is_there_until_it_expires,
+            a_value_comes_back_byte_for_byte,
+            too_much_is_refused,
+            of_many_takers_one_gets_it,
+            what_is_removed_is_gone,
+            a_scan_finds_its_prefix_and_nothing_else,
+            a_count_is_exact_under_many_callers,
+            a_count_begins_anew_after_the_window_of_its_first,
+            every_listener_hears_every_wake,
+            a_slow_listener_loses_the_oldest_and_goes_on,
+        );
+    };
+    ($fixture:ty: $($clause:ident,)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $clause() {
+                $crate::kv::contract::$clause::<$fixture>().await;
+            }
+        )*
+    };
+}
+pub(crate) use kv_contract;
