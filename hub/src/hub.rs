@@ -18,7 +18,7 @@ use crate::presence::Present;
 use crate::requests::HubHealth;
 use crate::seal::MasterKey;
 use crate::settings::HubSettings;
-use crate::store::{Store, StoreError, channels, installation, log, sql};
+use crate::store::{Store, StoreError, channels, installation, log, parked};
 
 /// The verbs of Loket: the only door to threads, identities and everything of record. Cheap to
 /// clone; all clones are the same hub.
@@ -110,8 +110,7 @@ impl Hub {
     async fn counts(&self) -> Result<(i64, i64), StoreError> {
         let mut reader = self.inner.store.read().await?;
         let unnumbered = log::unnumbered(&mut reader).await?;
-        let row = sql("SELECT COUNT(*) AS n FROM parked WHERE state = 'parked'").first(&mut reader).await?;
-        Ok((unnumbered, row.map_or(Ok(0), |row| row.int("n"))?))
+        Ok((unnumbered, parked::waiting(&mut reader).await?))
     }
 
     /// Closes the store. The workers should have ended before.

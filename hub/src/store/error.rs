@@ -16,9 +16,12 @@ pub(crate) enum StoreError {
     /// A unique key or another rule of the schema was broken by what was written.
     #[error("a rule of the store was broken: {0}")]
     Constraint(String),
-    /// The file or the disk is not sound, or a value is not what the schema says.
+    /// The file or the disk is not sound.
     #[error("the store is damaged: {0}")]
     Damaged(String),
+    /// A stored value is not what the schema says: it concerns its row only.
+    #[error("the store holds something unreadable: {0}")]
+    Unreadable(String),
     /// It is away or closed; again when it is back.
     #[error("the store is not available: {0}")]
     Away(String),
@@ -44,7 +47,7 @@ impl StoreError {
 
     /// A stored value that is not what the schema says.
     pub(crate) fn unreadable(column: &str, why: impl std::fmt::Display) -> Self {
-        Self::Damaged(format!("column {column}: {why}"))
+        Self::Unreadable(format!("column {column}: {why}"))
     }
 
     fn from_sqlite(error: &dyn DatabaseError) -> Self {
@@ -82,9 +85,10 @@ impl From<StoreError> for HubError {
             StoreError::Passing(_) | StoreError::Away(_) => Self::Unavailable(error.to_string()),
             StoreError::Full => Self::DiskFull,
             StoreError::Refused(sentence) => Self::Unavailable(sentence),
-            StoreError::Constraint(_) | StoreError::Damaged(_) | StoreError::Other(_) => {
-                Self::Internal(error.to_string())
-            }
+            StoreError::Constraint(_)
+            | StoreError::Damaged(_)
+            | StoreError::Unreadable(_)
+            | StoreError::Other(_) => Self::Internal(error.to_string()),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use loket_protocol::channel::{ChannelAccount, ChannelKind};
 use loket_protocol::delivery::SendClass;
-use loket_protocol::ids::{IdentityId, MessageId};
+use loket_protocol::ids::{ContactId, IdentityId, MessageId, ThreadId};
 use loket_protocol::outbound::OutboundMessage;
 use loket_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -341,4 +341,31 @@ pub(crate) async fn terms(conn: &mut Conn, part: &Part) -> Result<Terms, StoreEr
         window_opened_at: row.time_or_none("window_opened_at")?,
         channel_since: row.time_or_none("since")?,
     })
+}
+
+/// The message of a contact's thread that has a client's own id.
+pub(crate) async fn of_client(
+    conn: &mut Conn,
+    contact: ContactId,
+    client_message_id: &str,
+) -> Result<Option<MessageId>, StoreError> {
+    let row =
+        sql("SELECT m.id FROM identities i JOIN messages m ON m.identity_id = i.id WHERE i.contact_id = $1 \
+         AND m.client_message_id = $2 LIMIT 1")
+        .bind(contact)
+        .bind(client_message_id)
+        .first(conn)
+        .await?;
+    row.map(|row| row.parsed("id")).transpose()
+}
+
+/// The identity that the contact wrote from last.
+pub(crate) async fn last_heard(conn: &mut Conn, thread: ThreadId) -> Result<Option<IdentityId>, StoreError> {
+    let row = sql(
+        "SELECT identity_id FROM messages WHERE thread_id = $1 AND direction = 'in' ORDER BY seq DESC LIMIT 1",
+    )
+    .bind(thread)
+    .first(conn)
+    .await?;
+    row.map_or(Ok(None), |row| row.parsed_or_none("identity_id"))
 }

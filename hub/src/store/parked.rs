@@ -39,6 +39,12 @@ pub(crate) fn place(id: ParkedId) -> String {
     format!("parked:{id}")
 }
 
+/// How many wait for a person.
+pub(crate) async fn waiting(conn: &mut Conn) -> Result<i64, StoreError> {
+    let row = sql("SELECT COUNT(*) AS n FROM parked WHERE state = 'parked'").first(conn).await?;
+    row.map_or(Ok(0), |row| row.int("n"))
+}
+
 /// The number that the next parked item gets.
 pub(crate) async fn next_number(conn: &mut Conn) -> Result<i64, StoreError> {
     let row = sql("SELECT COALESCE(MAX(number), 0) + 1 AS n FROM parked").first(conn).await?;

@@ -46,18 +46,37 @@ pub(crate) async fn keep_callbacks(tx: &mut Tx, pieces: Vec<RawPart>) -> Result<
     Ok(())
 }
 
-/// Counts one more turn of an item that was leased before; answers how many there were with it.
-pub(crate) async fn suspect(tx: &mut Tx, topic: &str, item: &str) -> Result<i64, StoreError> {
+/// Counts one more turn of an item that was leased before; answers how many there were with it, and
+/// how the last one ended, if it did not end with the process.
+pub(crate) async fn suspect(
+    tx: &mut Tx,
+    topic: &str,
+    item: &str,
+) -> Result<(i64, Option<String>), StoreError> {
     let now = tx.now();
     let row = sql("INSERT INTO suspects (topic, item_id, turns, at) VALUES ($1, $2, 1, $3) \
          ON CONFLICT (topic, item_id) DO UPDATE SET turns = suspects.turns + 1, at = excluded.at \
-         RETURNING turns")
+         RETURNING turns, error")
     .bind(topic)
     .bind(item)
     .bind(now)
     .first(tx)
     .await?;
-    row.map_or(Ok(1), |row| row.int("turns"))
+    row.map_or(Ok((1, None)), |row| Ok((row.int("turns")?, row.text_or_none("error")?)))
+}
+
+/// Notes how a turn of an item ended.
+pub(crate) async fn note_error(tx: &mut Tx, topic: &str, item: &str, error: &str) -> Result<(), StoreError> {
+    let now = tx.now();
+    sql("INSERT INTO suspects (topic, item_id, turns, error, at) VALUES ($1, $2, 0, $3, $4) \
+         ON CONFLICT (topic, item_id) DO UPDATE SET error = excluded.error")
+    .bind(topic)
+    .bind(item)
+    .bind(error)
+    .bind(now)
+    .run(tx)
+    .await?;
+    Ok(())
 }
 
 /// Forgets the turns of an item that is done.

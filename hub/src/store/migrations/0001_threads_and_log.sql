@@ -225,6 +225,8 @@ CREATE TABLE suspects (
     topic TEXT NOT NULL,
     item_id TEXT NOT NULL,
     turns BIGINT NOT NULL,
+    -- How the last turn ended, when it ended with an error and not with the process.
+    error TEXT,
     at BIGINT NOT NULL,
     PRIMARY KEY (topic, item_id)
 );
@@ -238,7 +240,7 @@ CREATE TABLE parked (
     account TEXT,
     reason TEXT NOT NULL,
     error TEXT NOT NULL,
-    -- JSON of the Problem without its raw bytes; topic and payload kind for a poison item.
+    -- What the raw bytes are: callback, or the topic whose item they were.
     source TEXT NOT NULL,
     -- Sealed with the master key.
     raw {BYTES},
@@ -251,6 +253,7 @@ CREATE TABLE parked (
     first_at BIGINT NOT NULL,
     last_at BIGINT NOT NULL
 );
+CREATE INDEX parked_waiting ON parked (number) WHERE state = 'parked';
 CREATE TABLE raw_pieces (
     key TEXT NOT NULL,
     number BIGINT NOT NULL,
