@@ -11,6 +11,7 @@ mod role;
 mod sender;
 mod settings;
 mod signals;
+pub mod simulator;
 
 #[cfg(test)]
 mod contract;
@@ -19,4 +20,3 @@ mod testing;
 
 pub use role::Connectors;
 pub use settings::ConnectorsSettings;
-pub mod simulator;

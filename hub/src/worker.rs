@@ -94,7 +94,8 @@ impl Hub {
         loop {
             let mut tx = self.inner().store.begin_for_worker().await?;
             let now = tx.now();
-            let gone = idempotency::sweep(&mut tx, now.plus_millis(-crate::idempotency::KEPT_MS), SWEEP_ROWS).await?;
+            let gone = idempotency::sweep(&mut tx, now.plus_millis(-crate::idempotency::KEPT_MS), SWEEP_ROWS)
+                .await?;
             sessions::sweep(&mut tx, idle_since(now)).await?;
             tx.commit().await?;
             if gone < u64::from(SWEEP_ROWS) {

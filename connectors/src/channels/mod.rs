@@ -66,4 +66,3 @@ pub(crate) struct Wires {
     /// The open sockets of this process.
     pub(crate) sockets: webchat::Sockets,
 }
-pub mod whatsapp;

@@ -43,11 +43,9 @@ fn provider_status(row: &Row) -> Result<ProviderStatus, StoreError> {
 
 /// An outgoing message; `None` for an unknown one and for one that is not ours.
 pub(crate) async fn outgoing(conn: &mut Conn, id: MessageId) -> Result<Option<Outgoing>, StoreError> {
-    let row = sql(
-        "SELECT m.id, m.thread_id, m.seq, m.identity_id, m.channel_kind, m.account, m.status, \
+    let row = sql("SELECT m.id, m.thread_id, m.seq, m.identity_id, m.channel_kind, m.account, m.status, \
          m.status_detail, m.external_id, m.provider_time, t.contact_id FROM messages m \
-         JOIN threads t ON t.id = m.thread_id WHERE m.id = $1 AND m.direction = 'out'",
-    )
+         JOIN threads t ON t.id = m.thread_id WHERE m.id = $1 AND m.direction = 'out'")
     .bind(id)
     .first(conn)
     .await?;

@@ -5,6 +5,7 @@
 //! fetching of media (its own stage). Facts come from `reference/messenger.md`; the table of events
 //! is in this folder's README.
 
+pub mod fake;
 mod codes;
 mod compose;
 mod receive;
@@ -276,6 +277,3 @@ impl Channel for Messenger {
         self.probe_account(account).await
     }
 }
-//! Messenger Platform.
-
-pub mod fake;

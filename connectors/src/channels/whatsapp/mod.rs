@@ -1,5 +1,6 @@
 //! WhatsApp through the Cloud API. What is supported stands in the README beside this file.
 
+pub mod fake;
 mod codes;
 mod receive;
 mod send;
@@ -254,6 +255,3 @@ impl Channel for WhatsApp {
         }
     }
 }
-//! WhatsApp Cloud API.
-
-pub mod fake;
