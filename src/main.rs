@@ -85,7 +85,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Admin(what) => commands::admin(&config, what).await,
             Command::Parked(what) => commands::parked(&config, what).await,
             Command::Verify { json } => commands::verify(&config, json).await,
-            Command::Simulate(what) => commands::simulate(what).await,
+            Command::Simulate(what) => commands::simulate(&config, what).await,
         }
     })
 }

@@ -243,7 +243,8 @@ fn a_parked_item_is_read_again_alone() {
         let stranger = case.with("stranger").unwrap().unwrap();
         for (name, (body, _)) in case.fixtures() {
             let whole = channel.receive(&callback(body.clone(), Vec::new(), EARLY)).unwrap();
-            let whole: BTreeSet<String> = whole.events.iter().map(loket_protocol::inbound::InboundEvent::key).collect();
+            let whole: BTreeSet<String> =
+                whole.events.iter().map(loket_protocol::inbound::InboundEvent::key).collect();
             let parked = stranger.receive(&callback(body, Vec::new(), EARLY)).unwrap().problems;
             for problem in parked.iter().filter(|p| p.reason == ParkReason::UnknownAccount && p.raw.of == 1) {
                 let raw = Bytes::from(problem.raw.bytes().unwrap());

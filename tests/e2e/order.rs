@@ -18,7 +18,9 @@ async fn end_state(agent: &AgentClient) -> Vec<Value> {
             .expect("identities")
             .iter()
             .flat_map(|identity| identity["handles"].as_array().expect("handles").clone())
-            .map(|handle| format!("{}:{}", handle["kind"].as_str().unwrap(), handle["value"].as_str().unwrap()))
+            .map(|handle| {
+                format!("{}:{}", handle["kind"].as_str().unwrap(), handle["value"].as_str().unwrap())
+            })
             .collect();
         handles.sort();
         let mut messages: Vec<Value> = agent
@@ -72,8 +74,29 @@ fn shuffled<T>(mut items: Vec<T>, seed: u64) -> Vec<T> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn any_order_ends_in_the_same_state() {
-    let kinds = ["text", "image", "video", "audio", "document", "sticker", "location", "contacts", "status", "reaction",
-        "edit", "revoke", "message_", "delivery", "read", "echo", "history", "smb_message", "batch", "interactive", "button"];
+    let kinds = [
+        "text",
+        "image",
+        "video",
+        "audio",
+        "document",
+        "sticker",
+        "location",
+        "contacts",
+        "status",
+        "reaction",
+        "edit",
+        "revoke",
+        "message_",
+        "delivery",
+        "read",
+        "echo",
+        "history",
+        "smb_message",
+        "batch",
+        "interactive",
+        "button",
+    ];
     let chosen: Vec<usize> = fixtures::all()
         .iter()
         .enumerate()

@@ -5,9 +5,9 @@
 //! fetching of media (its own stage). Facts come from `reference/messenger.md`; the table of events
 //! is in this folder's README.
 
-pub mod fake;
 mod codes;
 mod compose;
+pub mod fake;
 mod receive;
 mod send;
 

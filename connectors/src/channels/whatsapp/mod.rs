@@ -1,7 +1,7 @@
 //! WhatsApp through the Cloud API. What is supported stands in the README beside this file.
 
-pub mod fake;
 mod codes;
+pub mod fake;
 mod receive;
 mod send;
 #[cfg(test)]
