@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::harness::{AgentClient, Options, World, eventually};
+use crate::harness::{AgentClient, Options, World};
 
 /// A fixture: channel, name, body, expected status and facts.
 pub struct Fixture {
