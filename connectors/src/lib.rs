@@ -11,6 +11,7 @@ mod role;
 mod sender;
 mod settings;
 mod signals;
+pub mod simulator;
 
 #[cfg(test)]
 mod contract;

@@ -2,8 +2,45 @@
 //!
 //! [`Hub`] is the only door. SQL is in `store` and nowhere else; connectors are met on the bus only.
 
+mod agents;
+mod channels;
+mod claims;
+mod contacts;
+mod delivery;
+mod desk;
+mod dispatch;
 mod error;
+mod events;
+mod hub;
+mod idempotency;
+mod ingest;
+mod keys;
+mod parked;
+mod passwords;
+mod presence;
+mod replies;
+mod reports;
 mod requests;
+mod retry;
+mod seal;
+mod sequencer;
+mod settings;
+mod signals;
+mod standing;
+mod store;
+mod sweeps;
+mod threads;
+mod tokens;
+mod webchat;
+mod worker;
 
+pub use agents::{CreatedAgent, LoggedIn};
+pub use channels::{Decision, UnconfirmedMessage};
 pub use error::HubError;
+pub use hub::Hub;
+pub use keys::CreatedKey;
+pub use parked::Reread;
+pub use passwords::{PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, PasswordSettings};
 pub use requests::*;
+pub use seal::{MasterKey, SealError};
+pub use settings::{HubSettings, OutboundSettings, StoreSettings, UnconfirmedPolicy};

@@ -35,9 +35,7 @@ pub type Build = fn(Value, &Deps) -> Result<Option<Arc<dyn Channel>>, String>;
 /// `/callbacks/`, and how it is built.
 pub const CHANNELS: &[(&str, Build)] = &[
     (whatsapp::KIND, |section, deps| shared(whatsapp::build(&read(whatsapp::KIND, section)?, &deps.graph))),
-    (messenger::KIND, |section, deps| {
-        shared(messenger::build(read(messenger::KIND, section)?, &deps.graph, deps.clock.clone()))
-    }),
+    (messenger::KIND, messenger::build),
     (webchat::KIND, |section, _| shared(webchat::build(read(webchat::KIND, section)?))),
 ];
 

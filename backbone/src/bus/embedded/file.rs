@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use loket_protocol::time::Timestamp;
+use sqlx::error::BoxDynError;
 use sqlx::sqlite::{
     SqliteArguments, SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode,
     SqliteSynchronous,
@@ -19,12 +20,14 @@ use crate::bus::Item;
 const APPLICATION_ID: i64 = 0x4C4B_5442;
 /// The layout that this program writes.
 const LAYOUT: i64 = 1;
-/// The write-ahead log is folded into the file whenever it has this many pages (16 MiB) …
-const WAL_PAGES: &str = "4096";
+/// The write-ahead log is folded into the file whenever it has this many pages (8 MiB: folding needs
+/// as much room again, which the ballast must be able to give) …
+const WAL_PAGES: &str = "2048";
 /// … and is cut back to this size when a big commit made it longer.
-const WAL_BYTES_MAX: &str = "33554432";
-/// Sizes of the prepared statements that write many rows; the last one is also the largest.
-const CHUNKS: [usize; 4] = [1, 4, 16, 64];
+const WAL_BYTES_MAX: &str = "16777216";
+/// Sizes of the prepared statements that take many rows.
+const CHUNKS: [usize; 4] = [1, 4, 16, CHUNK_MAX];
+const CHUNK_MAX: usize = 64;
 /// Free pages that stay in the file for the next items (8 MiB).
 const FREE_PAGES_KEPT: i64 = 2048;
 /// How many pages one step of tidying gives back.
@@ -99,13 +102,80 @@ pub(super) struct FoundLane {
     pub(super) mark: i64,
 }
 
+/// A statement, alone and as the first or last of a transaction: every text that is executed costs
+/// two changes of thread, so the beginning and the end ride along.
+struct Text {
+    alone: Arc<str>,
+    first: Arc<str>,
+    last: Arc<str>,
+}
+
+impl Text {
+    fn new(statement: String) -> Self {
+        Self {
+            first: format!("BEGIN IMMEDIATE; {statement}").into(),
+            last: format!("{statement}; COMMIT").into(),
+            alone: statement.into(),
+        }
+    }
+}
+
+/// A statement for each of [`CHUNKS`].
+struct Chunked([Text; 4]);
+
+impl Chunked {
+    fn new(text: impl Fn(usize) -> String) -> Self {
+        Self(CHUNKS.map(|size| Text::new(text(size))))
+    }
+
+    /// The smallest statement that takes `count` rows, or the largest there is, with its size.
+    fn pick(&self, count: usize) -> (&Text, usize) {
+        let fits = self.0.iter().zip(CHUNKS).find(|(_, size)| *size >= count);
+        let [.., largest] = &self.0;
+        fits.unwrap_or((largest, CHUNK_MAX))
+    }
+
+    /// Divides `rows` over as few statements as possible.
+    fn steps<'a, R>(
+        &'a self,
+        rows: &[R],
+        arguments: impl Fn(&[R], usize) -> Result<SqliteArguments, BoxDynError>,
+        steps: &mut Vec<Step<'a>>,
+    ) -> Result<(), FileError> {
+        let mut rest = rows;
+        while !rest.is_empty() {
+            let (text, size) = self.pick(rest.len());
+            let (now, later) = rest.split_at(size.min(rest.len()));
+            steps.push(Step { text, arguments: arguments(now, size).map_err(sqlx::Error::Encode)? });
+            rest = later;
+        }
+        Ok(())
+    }
+}
+
+/// A statement with its values.
+struct Step<'a> {
+    text: &'a Text,
+    arguments: SqliteArguments,
+}
+
+/// Every statement that changes or reads items.
+struct Texts {
+    insert: Chunked,
+    delete: Chunked,
+    read: Chunked,
+    flag: Chunked,
+    unflag: Text,
+    mark: Text,
+    unmark: Text,
+}
+
 /// The open file.
 pub(super) struct BusFile {
     connection: SqliteConnection,
-    inserts: [Arc<str>; 4],
-    deletes: [Arc<str>; 4],
-    reads: [Arc<str>; 4],
-    flags: [Arc<str>; 4],
+    texts: Arc<Texts>,
+    /// Whether the disk had room for the first small change.
+    pub(super) writable: bool,
 }
 
 impl BusFile {
@@ -116,36 +186,44 @@ impl BusFile {
             Some(SQLITE_NOTADB | SQLITE_CORRUPT) => FileError::Refused(damage(path, &error.to_string())),
             _ => FileError::from(error),
         };
-        let connection = SqliteConnectOptions::new()
+        let mut options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
             .locking_mode(SqliteLockingMode::Exclusive)
-            .auto_vacuum(SqliteAutoVacuum::Incremental)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(5))
             .pragma("wal_autocheckpoint", WAL_PAGES)
             .pragma("journal_size_limit", WAL_BYTES_MAX)
             .thread_name(|_| "bus-file".to_owned())
-            .disable_statement_logging()
-            .connect()
-            .await
-            .map_err(damaged)?;
-        let text = |of: fn(usize) -> String| CHUNKS.map(|size| Arc::from(of(size)));
-        let mut file = Self {
-            connection,
-            inserts: text(insert_text),
-            deletes: text(|size| format!("DELETE FROM items WHERE seq IN ({})", marks(size))),
-            reads: text(|size| {
-                format!("SELECT seq, id, key, trace, payload FROM items WHERE seq IN ({})", marks(size))
+            .disable_statement_logging();
+        if std::fs::metadata(path).map_or(0, |found| found.len()) == 0 {
+            // Only for a new file: it would write, also when nothing changes, and a full disk must
+            // not keep a bus from being opened.
+            options = options.auto_vacuum(SqliteAutoVacuum::Incremental);
+        }
+        let connection = options.connect().await.map_err(damaged)?;
+        let texts = Texts {
+            insert: Chunked::new(insert_text),
+            delete: Chunked::new(|size| format!("DELETE FROM items WHERE seq IN ({})", values(size))),
+            read: Chunked::new(|size| {
+                format!("SELECT seq, id, key, trace, payload FROM items WHERE seq IN ({})", values(size))
             }),
-            flags: text(|size| format!("UPDATE items SET leased = 1 WHERE seq IN ({})", marks(size))),
+            flag: Chunked::new(|size| format!("UPDATE items SET leased = 1 WHERE seq IN ({})", values(size))),
+            unflag: Text::new("UPDATE items SET leased = 0 WHERE leased <> 0".to_owned()),
+            mark: Text::new("UPDATE lanes SET mark = $2 WHERE lane = $1".to_owned()),
+            unmark: Text::new("UPDATE lanes SET mark = 0".to_owned()),
         };
+        let mut file = Self { connection, texts: Arc::new(texts), writable: true };
         match file.check(path).await {
             Err(FileError::Broken(error)) => return Err(damaged(error)),
             other => other?,
         }
-        file.declare(lanes, at).await?;
+        match file.declare(lanes, at).await {
+            // What was declared before can be used without writing anything.
+            Err(FileError::Full) if file.has_all(lanes).await? => file.writable = false,
+            other => other?,
+        }
         Ok(file)
     }
 
@@ -186,23 +264,26 @@ impl BusFile {
     }
 
     async fn declare(&mut self, lanes: &[(&str, &str)], at: Timestamp) -> Result<(), FileError> {
-        self.begin().await?;
+        let text = Text::new(
+            "INSERT INTO lanes (topic, crew, mark, opened_at) VALUES ($1, $2, 0, $3) \
+             ON CONFLICT (topic, crew) DO UPDATE SET opened_at = excluded.opened_at"
+                .to_owned(),
+        );
+        let mut steps = Vec::new();
         for (topic, group) in lanes {
-            let declared = sqlx::query(
-                "INSERT INTO lanes (topic, crew, mark, opened_at) VALUES ($1, $2, 0, $3) \
-                 ON CONFLICT (topic, crew) DO UPDATE SET opened_at = excluded.opened_at",
-            )
-            .bind(*topic)
-            .bind(*group)
-            .bind(at.as_millis())
-            .execute(&mut self.connection)
-            .await;
-            if let Err(error) = declared {
-                self.roll_back().await;
-                return Err(error.into());
-            }
+            let mut arguments = SqliteArguments::default();
+            let added = arguments.add(*topic).and_then(|()| arguments.add(*group));
+            added.and_then(|()| arguments.add(at.as_millis())).map_err(sqlx::Error::Encode)?;
+            steps.push(Step { text: &text, arguments });
         }
-        self.end().await
+        self.run(steps).await
+    }
+
+    async fn has_all(&mut self, lanes: &[(&str, &str)]) -> Result<bool, FileError> {
+        let found = self.lanes().await?;
+        let has =
+            |(topic, group): &(&str, &str)| found.iter().any(|l| l.topic == *topic && l.group == *group);
+        Ok(lanes.iter().all(has))
     }
 
     /// All lanes, also those that are no longer declared.
@@ -256,71 +337,51 @@ impl BusFile {
         deletes: &[i64],
         marks: &[(i64, i64)],
     ) -> Result<(), FileError> {
-        self.begin().await?;
-        let written = self.write(rows, deletes, marks).await;
-        if written.is_err() {
-            self.roll_back().await;
-            return written;
-        }
-        let ended = self.end().await;
-        if ended.is_err() {
-            self.roll_back().await;
-        }
-        ended
-    }
-
-    async fn write(
-        &mut self,
-        rows: &[NewRow],
-        deletes: &[i64],
-        marks: &[(i64, i64)],
-    ) -> Result<(), FileError> {
-        let mut rest = rows;
-        while !rest.is_empty() {
-            let (text, size) = pick(&self.inserts, rest.len());
-            let (now, later) = rest.split_at(size.min(rest.len()));
-            let arguments = insert_arguments(now, size).map_err(sqlx::Error::Encode)?;
-            sqlx::query_with(AssertSqlSafe(text), arguments).execute(&mut self.connection).await?;
-            rest = later;
-        }
-        Self::for_each(&mut self.connection, &self.deletes, deletes).await?;
+        let texts = Arc::clone(&self.texts);
+        let mut steps = Vec::new();
+        texts.insert.steps(rows, insert_arguments, &mut steps)?;
         for (lane, mark) in marks {
-            sqlx::query("UPDATE lanes SET mark = $2 WHERE lane = $1")
-                .bind(lane)
-                .bind(mark)
-                .execute(&mut self.connection)
-                .await?;
+            let arguments = seq_arguments(&[*lane, *mark], 2).map_err(sqlx::Error::Encode)?;
+            steps.push(Step { text: &texts.mark, arguments });
         }
-        Ok(())
+        texts.delete.steps(deletes, seq_arguments, &mut steps)?;
+        self.run(steps).await
     }
 
-    async fn for_each(
-        connection: &mut SqliteConnection,
-        texts: &[Arc<str>; 4],
-        seqs: &[i64],
-    ) -> Result<(), FileError> {
-        let mut rest = seqs;
-        while !rest.is_empty() {
-            let (text, size) = pick(texts, rest.len());
-            let (now, later) = rest.split_at(size.min(rest.len()));
-            let arguments = seq_arguments(now).map_err(sqlx::Error::Encode)?;
-            sqlx::query_with(AssertSqlSafe(text), arguments).execute(&mut *connection).await?;
-            rest = later;
+    /// Runs all steps in one transaction.
+    async fn run(&mut self, steps: Vec<Step<'_>>) -> Result<(), FileError> {
+        let ran = self.try_run(steps).await;
+        if ran.is_err() {
+            self.roll_back().await;
+        }
+        ran
+    }
+
+    async fn try_run(&mut self, steps: Vec<Step<'_>>) -> Result<(), FileError> {
+        let count = steps.len();
+        for (place, Step { text, arguments }) in steps.into_iter().enumerate() {
+            // A single statement is a transaction by itself.
+            let text = match place {
+                _ if count == 1 => &text.alone,
+                0 => &text.first,
+                last if last + 1 == count => &text.last,
+                _ => &text.alone,
+            };
+            let text = AssertSqlSafe(Arc::clone(text));
+            sqlx::query_with(text, arguments).execute(&mut self.connection).await?;
         }
         Ok(())
     }
 
     /// The whole items with these numbers, as far as they are there.
     pub(super) async fn read(&mut self, seqs: &[i64]) -> Result<Vec<(i64, Item)>, FileError> {
+        let texts = Arc::clone(&self.texts);
+        let mut steps = Vec::new();
+        texts.read.steps(seqs, seq_arguments, &mut steps)?;
         let mut items = Vec::with_capacity(seqs.len());
-        let mut rest = seqs;
-        while !rest.is_empty() {
-            let (text, size) = pick(&self.reads, rest.len());
-            let (now, later) = rest.split_at(size.min(rest.len()));
-            let arguments = seq_arguments(now).map_err(sqlx::Error::Encode)?;
-            let rows =
-                sqlx::query_with(AssertSqlSafe(text), arguments).fetch_all(&mut self.connection).await?;
-            for row in rows {
+        for Step { text, arguments } in steps {
+            let query = sqlx::query_with(AssertSqlSafe(Arc::clone(&text.alone)), arguments);
+            for row in query.fetch_all(&mut self.connection).await? {
                 let payload: Vec<u8> = row.try_get(4)?;
                 let item = Item {
                     id: row.try_get(1)?,
@@ -330,29 +391,18 @@ impl BusFile {
                 };
                 items.push((row.try_get(0)?, item));
             }
-            rest = later;
         }
         Ok(items)
     }
 
     /// Writes the exact truth before an orderly end: these items were leased, all others never.
     pub(super) async fn settle(&mut self, deletes: &[i64], leased: &[i64]) -> Result<(), FileError> {
-        self.begin().await?;
-        let settled = async {
-            Self::for_each(&mut self.connection, &self.deletes, deletes).await?;
-            sqlx::query("UPDATE items SET leased = 0 WHERE leased <> 0")
-                .execute(&mut self.connection)
-                .await?;
-            Self::for_each(&mut self.connection, &self.flags, leased).await?;
-            sqlx::query("UPDATE lanes SET mark = 0").execute(&mut self.connection).await?;
-            Ok(())
-        }
-        .await;
-        if settled.is_err() {
-            self.roll_back().await;
-            return settled;
-        }
-        self.end().await
+        let texts = Arc::clone(&self.texts);
+        let mut steps = vec![Step { text: &texts.unmark, arguments: SqliteArguments::default() }];
+        texts.delete.steps(deletes, seq_arguments, &mut steps)?;
+        steps.push(Step { text: &texts.unflag, arguments: SqliteArguments::default() });
+        texts.flag.steps(leased, seq_arguments, &mut steps)?;
+        self.run(steps).await
     }
 
     /// Gives some space of deleted rows back to the disk. True when there is more to give.
@@ -382,16 +432,6 @@ impl BusFile {
         }
     }
 
-    async fn begin(&mut self) -> Result<(), FileError> {
-        sqlx::query("BEGIN IMMEDIATE").execute(&mut self.connection).await?;
-        Ok(())
-    }
-
-    async fn end(&mut self) -> Result<(), FileError> {
-        sqlx::query("COMMIT").execute(&mut self.connection).await?;
-        Ok(())
-    }
-
     async fn roll_back(&mut self) {
         // SQLite rolls back by itself after most errors, and then says that there is nothing to.
         if let Err(error) = sqlx::query("ROLLBACK").execute(&mut self.connection).await {
@@ -409,18 +449,7 @@ fn damage(path: &Path, what: &str) -> String {
     )
 }
 
-/// The smallest statement that takes `count` rows, or the largest there is.
-fn pick(texts: &[Arc<str>; 4], count: usize) -> (Arc<str>, usize) {
-    let [one, four, sixteen, most] = texts;
-    match count {
-        0..=1 => (Arc::clone(one), 1),
-        2..=4 => (Arc::clone(four), 4),
-        5..=16 => (Arc::clone(sixteen), 16),
-        _ => (Arc::clone(most), 64),
-    }
-}
-
-fn marks(size: usize) -> String {
+fn values(size: usize) -> String {
     vec!["?"; size].join(", ")
 }
 
@@ -433,7 +462,7 @@ fn insert_text(size: usize) -> String {
     )
 }
 
-fn insert_arguments(rows: &[NewRow], size: usize) -> Result<SqliteArguments, sqlx::error::BoxDynError> {
+fn insert_arguments(rows: &[NewRow], size: usize) -> Result<SqliteArguments, BoxDynError> {
     let mut arguments = SqliteArguments::default();
     arguments.reserve(size * 7, 0);
     for row in rows {
@@ -448,7 +477,7 @@ fn insert_arguments(rows: &[NewRow], size: usize) -> Result<SqliteArguments, sql
     Ok(arguments)
 }
 
-fn seq_arguments(seqs: &[i64]) -> Result<SqliteArguments, sqlx::error::BoxDynError> {
+fn seq_arguments(seqs: &[i64], _size: usize) -> Result<SqliteArguments, BoxDynError> {
     let mut arguments = SqliteArguments::default();
     for seq in seqs {
         arguments.add(*seq)?;

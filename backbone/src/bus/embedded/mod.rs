@@ -187,16 +187,14 @@ pub async fn open(
     }
     metrics::gauge!("loket_bus_durability_relaxed").set(if options.volatile_allowed { 1.0 } else { 0.0 });
     let begun = clock.instant();
-    let (mut file, disk_full) = match BusFile::open(&disk.file(), topics, clock.now()).await {
-        Err(FileError::Full) if disk.drop_ballast() => {
-            (BusFile::open(&disk.file(), topics, clock.now()).await.map_err(refused)?, true)
-        }
-        other => (other.map_err(refused)?, false),
-    };
-    let (lanes, next_seq) = load(&mut file, topics, &options).await.map_err(refused)?;
-    if !disk_full && !disk.ensure_ballast() {
-        tracing::warn!(dir = %dir.display(), "the disk of the bus has no room for its ballast");
+    let mut file = match BusFile::open(&disk.file(), topics, clock.now()).await {
+        Err(FileError::Full) if disk.drop_ballast() => BusFile::open(&disk.file(), topics, clock.now()).await,
+        other => other,
     }
+    .map_err(refused)?;
+    let (lanes, next_seq) = load(&mut file, topics, &options).await.map_err(refused)?;
+    // Without a ballast publishing would take the room that acknowledging needs.
+    let disk_full = !file.writable || !disk.ensure_ballast();
     let items: u64 = lanes.iter().map(|lane| lane.depth(clock.now()).items).sum();
     let duration_ms = clock.instant().duration_since(begun).as_millis();
     tracing::info!(items, %duration_ms, dir = %dir.display(), "the bus is open");

@@ -124,6 +124,7 @@ impl Writer {
             reopens_failed: 0,
         };
         if disk_full {
+            writer.disk.drop_ballast();
             writer.note_full();
         }
         writer
@@ -146,6 +147,9 @@ impl Writer {
                 () = shared.work.notified() => {}
                 () = pause(due) => {}
             }
+            // Publishers that the last commit has just woken get their turn first, so that they share
+            // the next one. Nobody waits for them.
+            tokio::task::yield_now().await;
             self.fill(&mut turn);
             self.turn(turn).await;
         }

@@ -7,6 +7,7 @@
 
 mod codes;
 mod compose;
+pub mod fake;
 mod receive;
 mod send;
 
@@ -14,6 +15,7 @@ mod send;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -25,10 +27,12 @@ use loket_protocol::contact::HandleKind;
 use loket_protocol::outbound::OutboundMessage;
 use loket_protocol::time::Timestamp;
 use serde::Deserialize;
+use serde_json::Value;
 use sha2::Sha256;
 
 use crate::channel::{Callback, Channel, Pace, Received, Rejected, SendError, Taken};
-use crate::meta::{self, Graph, GraphSettings};
+use crate::channels::Deps;
+use crate::meta::{self, AppSecrets, Graph, GraphSettings};
 
 /// The name of this channel, in addresses and settings.
 pub const KIND: &str = "messenger";
@@ -43,30 +47,27 @@ const ACCOUNT_PER_SECOND: f64 = 300.0;
 const PAIR_BURST: u32 = 20;
 const PAIR_PER_SECOND: f64 = 5.0;
 
+/// What is said of a section that does not have the right shape: the reader's own words could
+/// repeat a secret.
+const UNREADABLE: &str = "The section messenger has a key that it does not know, or a value that is no text: ids and \
+                          tokens are written in quotes.";
+
 /// `[messenger]` in the settings: one app of the platform and its Pages.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Signs callbacks and proves our calls (`messenger` §2).
     pub app_secret: Secret,
-    /// The app secret before the last change.
-    pub app_secret_previous: Option<PreviousSecret>,
+    /// The app secret before the last change: callbacks that it signed are still taken.
+    pub app_secret_previous: Option<Secret>,
+    /// Until when (RFC 3339); as long as it stands here when there is no end (`security` H3).
+    pub app_secret_previous_until: Option<Timestamp>,
     /// What the platform repeats when it checks our address.
     pub verify_token: Secret,
     /// Our app's id, digits: tells our own echoes from others' (`messenger` §8).
     pub app_id: String,
     /// The Pages, by the operator's own names.
     pub accounts: BTreeMap<String, AccountSection>,
-}
-
-/// A secret that still counts for a while (`security` H3).
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PreviousSecret {
-    /// The secret.
-    pub secret: Secret,
-    /// Callbacks that it signed and that come later are refused (RFC 3339).
-    pub valid_until: Timestamp,
 }
 
 /// `[messenger.accounts.<name>]` in the settings: one Page.
@@ -83,18 +84,18 @@ pub struct AccountSection {
     pub instagram_id: Option<String>,
 }
 
-/// The channel for these settings; `None` when no Page is configured. The error is one sentence
-/// that says what to change and repeats no secret: a channel without its secrets does not start
-/// (`security` H1). `clock` tells whether a reply window is still open.
-pub fn build(
-    settings: Settings,
-    graph: &GraphSettings,
-    clock: Clock,
-) -> Result<Option<Box<dyn Channel>>, String> {
+/// The channel for this section of the settings; `None` when no Page is configured. The error is
+/// one sentence that says what to change and repeats no secret: a channel without its secrets does
+/// not start (`security` H1).
+pub fn build(section: Value, deps: &Deps) -> Result<Option<Arc<dyn Channel>>, String> {
+    if section.is_null() {
+        return Ok(None);
+    }
+    let settings: Settings = serde_json::from_value(section).map_err(|_| UNREADABLE.to_owned())?;
     if settings.accounts.is_empty() {
         return Ok(None);
     }
-    Ok(Some(Box::new(Messenger::new(settings, graph, clock)?)))
+    Ok(Some(Arc::new(Messenger::new(settings, &deps.graph, deps.clock.clone())?)))
 }
 
 /// A Page that is configured here.
@@ -140,8 +141,7 @@ impl Accounts {
 }
 
 struct Messenger {
-    app_secret: Secret,
-    app_secret_previous: Option<PreviousSecret>,
+    secrets: AppSecrets,
     verify_token: Secret,
     accounts: Accounts,
     graph: Graph,
@@ -150,13 +150,15 @@ struct Messenger {
 
 impl Messenger {
     fn new(settings: Settings, graph: &GraphSettings, clock: Clock) -> Result<Self, String> {
-        let Settings { app_secret, app_secret_previous, verify_token, app_id, accounts } = settings;
-        if app_secret.is_empty() {
-            return Err("messenger.app_secret is empty: without it anybody could forge callbacks.".to_owned());
-        }
-        if app_secret_previous.as_ref().is_some_and(|previous| previous.secret.is_empty()) {
-            return Err("messenger.app_secret_previous.secret is empty: leave the section out.".to_owned());
-        }
+        let Settings {
+            app_secret,
+            app_secret_previous,
+            app_secret_previous_until,
+            verify_token,
+            app_id,
+            accounts,
+        } = settings;
+        let secrets = AppSecrets::new(KIND, app_secret, app_secret_previous, app_secret_previous_until)?;
         if verify_token.is_empty() {
             return Err("messenger.verify_token is empty: choose one and give it to the platform.".to_owned());
         }
@@ -184,8 +186,7 @@ impl Messenger {
         }
         let kind = ChannelKind::new(KIND).map_err(|error| error.to_string())?;
         Ok(Self {
-            app_secret,
-            app_secret_previous,
+            secrets,
             verify_token,
             accounts: Accounts { kind, app_id, pages },
             graph: Graph::new(graph)?,
@@ -198,7 +199,7 @@ impl Messenger {
     fn proof(&self, token: &Secret) -> String {
         use std::fmt::Write as _;
         // HMAC takes a key of any length, so the error cannot come up.
-        let Ok(mac) = Hmac::<Sha256>::new_from_slice(self.app_secret.expose().as_bytes()) else {
+        let Ok(mac) = Hmac::<Sha256>::new_from_slice(self.secrets.current().expose().as_bytes()) else {
             return String::new();
         };
         let digest = mac.chain_update(token.expose().as_bytes()).finalize().into_bytes();
@@ -248,12 +249,7 @@ impl Channel for Messenger {
     }
 
     fn authenticate(&self, callback: &Callback) -> Result<(), Rejected> {
-        let previous = self.app_secret_previous.iter();
-        let still_valid = previous.filter(|previous| callback.received_at <= previous.valid_until);
-        let secrets: Vec<Secret> = std::iter::once(self.app_secret.clone())
-            .chain(still_valid.map(|previous| previous.secret.clone()))
-            .collect();
-        meta::verify_signature(&secrets, &callback.signatures, &callback.body).map(|_| ())
+        self.secrets.verify(callback)
     }
 
     fn receive(&self, callback: &Callback) -> Result<Received, Rejected> {

@@ -12,9 +12,14 @@ use super::{Messenger, Page, codes, compose};
 use crate::channel::{SendError, Taken};
 use crate::meta::{self, GraphFailure};
 
-/// Fields of the Page that we cannot work without (`messenger` §3).
+/// Fields of the Page that we cannot work without.
 const FIELDS_NEEDED: &[&str] =
     &["messages", "messaging_postbacks", "message_echoes", "message_deliveries", "message_reads"];
+
+/// All fields that are read, for whoever subscribes (`messenger` §3).
+const FIELDS: &str = "messages,messaging_postbacks,message_echoes,message_deliveries,message_reads,message_edits,\
+                      message_reactions,messaging_referrals,messaging_optins,messaging_handovers,standby,\
+                      messaging_policy_enforcement,messaging_account_linking,send_cart";
 
 impl Messenger {
     /// Sends one message, once.
@@ -75,10 +80,8 @@ impl Messenger {
             apps.iter().find(|app| meta::id(app, "id").as_deref() == Some(self.accounts.app_id.as_str()));
         let Some(app) = ours else {
             return Err(format!(
-                "The Page {} does not send its messages to our app: subscribe it with POST /{}/subscribed_apps?subscribed_fields={}.",
-                page.name,
-                page.id,
-                FIELDS_NEEDED.join(","),
+                "The Page {} does not send its messages to our app: subscribe it with POST /{}/subscribed_apps?subscribed_fields={FIELDS}.",
+                page.name, page.id,
             ));
         };
         let subscribed = meta::list(app, "subscribed_fields");

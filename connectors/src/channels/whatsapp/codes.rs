@@ -187,13 +187,24 @@ const UNLISTED_FINAL: &str = "WhatsApp refused the message with a code that Loke
 /// What an error of Graph means for a send. A known code outranks every hint; an unknown one is
 /// tried again only when Graph says that it passes.
 pub(super) fn send_error(error: &GraphError) -> SendError {
-    let Some(line) = TABLE.iter().find(|line| (line.first..=line.last).contains(&error.code)) else {
+    let Some(line) = line_of(error.code) else {
         let class = error.unlisted();
         let sentence = if class == Final { UNLISTED_FINAL } else { UNLISTED_PASSING };
         return error.not_sent(class, sentence);
     };
     let retry_after_ms = error.retry_after_ms.max(line.wait_ms);
     GraphError { retry_after_ms, ..error.clone() }.not_sent(line.class, line.sentence)
+}
+
+/// The sentence for a code that a status brings, after the message was taken. Nothing is tried again
+/// then, so a sentence that says so is not given.
+pub(super) fn sentence(code: i64) -> Option<&'static str> {
+    let line = line_of(code)?;
+    matches!(line.class, Final | Configuration).then_some(line.sentence)
+}
+
+fn line_of(code: i64) -> Option<&'static Line> {
+    TABLE.iter().find(|line| (line.first..=line.last).contains(&code))
 }
 
 #[cfg(test)]
@@ -258,6 +269,15 @@ mod tests {
         assert_eq!(class_of(&passing), (Retry, None));
         assert_eq!(class_of(&GraphError { status: 500, ..error(99_999) }), (Retry, None));
         assert_eq!(class_of(&GraphError { is_transient: true, ..error(131_047) }), (Final, None));
+    }
+
+    #[test]
+    fn a_failed_status_is_explained_unless_the_sentence_promises_a_repeat() {
+        assert!(sentence(131_047).is_some_and(|sentence| sentence.contains("template")));
+        assert!(sentence(190).is_some());
+        for code in [131_016, 131_056, 130_429, 99_999] {
+            assert_eq!(sentence(code), None, "{code}");
+        }
     }
 
     #[test]

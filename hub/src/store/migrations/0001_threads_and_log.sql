@@ -8,9 +8,10 @@ CREATE TABLE installation (
 
 CREATE TABLE contacts (
     id TEXT PRIMARY KEY,
+    -- The name in the company's own address book; it outranks what the customer chose, which
+    -- stands with each identity. NULL with a time: forgotten since then.
     name TEXT,
     name_at BIGINT NOT NULL DEFAULT 0,
-    name_is_ours BIGINT NOT NULL DEFAULT 0,
     created_at BIGINT NOT NULL
 );
 
@@ -43,12 +44,15 @@ CREATE TABLE handles (
     account TEXT NOT NULL,
     kind TEXT NOT NULL,
     value TEXT NOT NULL,
-    -- 1 for a handle that tells who somebody is; usernames and parent ids do not.
+    -- 1 for a handle that tells who somebody is; usernames, parent ids and retired handles do not.
     identifies BIGINT NOT NULL,
     created_at BIGINT NOT NULL,
+    -- Provider's time since which it is no longer theirs. What is older still finds them by it.
+    retired_at BIGINT,
     PRIMARY KEY (identity_id, kind, value)
 );
 CREATE UNIQUE INDEX handles_identify ON handles (channel_kind, account, kind, value) WHERE identifies = 1;
+CREATE INDEX handles_retired ON handles (channel_kind, account, kind, value) WHERE retired_at IS NOT NULL;
 
 CREATE TABLE threads (
     id TEXT PRIMARY KEY,
@@ -79,7 +83,8 @@ CREATE TABLE messages (
     account TEXT,
     external_id TEXT,
     client_message_id TEXT,
-    -- JSON of protocol::message::Content as it was said first; edits are applied over it.
+    -- JSON of protocol::message::Content as it was said first; edits are laid over it when it is
+    -- read, so that the order in which the two came does not matter.
     content TEXT NOT NULL,
     attachments TEXT NOT NULL DEFAULT '[]',
     reply_to_external_id TEXT,
@@ -89,34 +94,35 @@ CREATE TABLE messages (
     -- JSON of protocol::delivery::StatusDetail.
     status_detail TEXT,
     late BIGINT NOT NULL DEFAULT 0,
-    edited_at BIGINT,
-    -- Highest edit number, or the edit's time where the provider does not count.
-    edit_rank BIGINT NOT NULL DEFAULT 0,
-    revoked_at BIGINT,
+    -- 1: came with the provider's history only. It is nobody's unread message.
+    imported BIGINT NOT NULL DEFAULT 0,
     provider_time BIGINT,
     created_at BIGINT NOT NULL,
     UNIQUE (thread_id, seq)
 );
 CREATE UNIQUE INDEX messages_by_external_id ON messages (channel_kind, account, external_id) WHERE external_id IS NOT NULL;
 CREATE UNIQUE INDEX messages_by_client_id ON messages (identity_id, client_message_id) WHERE client_message_id IS NOT NULL;
--- Watermarks look for messages of ours that are not there yet.
-CREATE INDEX messages_underway ON messages (identity_id, provider_time) WHERE status IN ('sent', 'delivered');
+-- Watermarks look for messages of ours by the provider's time, or by seq.
+CREATE INDEX messages_by_provider_time ON messages (identity_id, provider_time) WHERE direction = 'out';
 
--- Further provider ids of one message: parts, and copies after a lost answer.
+-- All provider ids of one message that went out here: of its parts, and of copies after a lost
+-- answer. The first of them is also messages.external_id.
 CREATE TABLE external_ids (
     channel_kind TEXT NOT NULL,
     account TEXT NOT NULL,
     external_id TEXT NOT NULL,
     message_id TEXT NOT NULL REFERENCES messages (id),
+    part BIGINT NOT NULL DEFAULT 0,
     PRIMARY KEY (channel_kind, account, external_id)
 );
+CREATE INDEX external_ids_by_message ON external_ids (message_id);
 
 -- What refers to a message by the provider's id and may come before it (whatsapp 15.7, 15.8).
+-- The actor is the identity of the customer, or 'us'; only the author's edit or revoke counts.
 CREATE TABLE reactions (
     channel_kind TEXT NOT NULL,
     account TEXT NOT NULL,
     target TEXT NOT NULL,
-    -- Identity of the customer, or 'us'.
     actor TEXT NOT NULL,
     actor_name TEXT,
     -- NULL: taken back. The row stays, so that an older one that comes late loses.
@@ -128,22 +134,21 @@ CREATE TABLE edits (
     channel_kind TEXT NOT NULL,
     account TEXT NOT NULL,
     target TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    -- The number of the edit, or its time where the provider does not count. The highest wins.
     rank BIGINT NOT NULL,
     content TEXT NOT NULL,
     attachments TEXT NOT NULL DEFAULT '[]',
-    outgoing BIGINT NOT NULL,
-    identity_id TEXT,
     at BIGINT NOT NULL,
-    PRIMARY KEY (channel_kind, account, target)
+    PRIMARY KEY (channel_kind, account, target, actor)
 );
 CREATE TABLE revokes (
     channel_kind TEXT NOT NULL,
     account TEXT NOT NULL,
     target TEXT NOT NULL,
-    outgoing BIGINT NOT NULL,
-    identity_id TEXT,
+    actor TEXT NOT NULL,
     at BIGINT NOT NULL,
-    PRIMARY KEY (channel_kind, account, target)
+    PRIMARY KEY (channel_kind, account, target, actor)
 );
 
 -- Every provider status with its own time. Statuses of unknown messages are orphans: they wait
@@ -164,11 +169,24 @@ CREATE TABLE statuses (
     PRIMARY KEY (channel_kind, account, external_id, status, participant)
 );
 CREATE INDEX statuses_orphaned ON statuses (received_at) WHERE message_id IS NULL;
+CREATE INDEX statuses_by_message ON statuses (message_id) WHERE message_id IS NOT NULL;
+
+-- Every watermark that was told, so that the nearest one above a message gives its time, in whatever
+-- order they came. Of identities only the highest are kept beside it.
+CREATE TABLE watermarks (
+    identity_id TEXT NOT NULL REFERENCES identities (id),
+    status TEXT NOT NULL,
+    -- 1 when up_to is a thread seq (web chat), 0 when it is a provider's time.
+    by_seq BIGINT NOT NULL,
+    up_to BIGINT NOT NULL,
+    at BIGINT NOT NULL,
+    PRIMARY KEY (identity_id, status, by_seq, up_to)
+);
 
 -- The log is the outbox: seq is given after the commit, by the sequencer.
 CREATE TABLE log (
     row_id {ROW_ID},
-    seq BIGINT UNIQUE,
+    seq BIGINT,
     event_id TEXT NOT NULL UNIQUE,
     type TEXT NOT NULL,
     thread_id TEXT,
@@ -178,7 +196,8 @@ CREATE TABLE log (
     UNIQUE (thread_id, thread_seq)
 );
 CREATE INDEX log_unnumbered ON log (row_id) WHERE seq IS NULL;
-CREATE INDEX log_by_type ON log (type, seq);
+CREATE UNIQUE INDEX log_by_seq ON log (seq) WHERE seq IS NOT NULL;
+CREATE INDEX log_by_type ON log (type, seq) WHERE seq IS NOT NULL;
 
 -- Who may number the log now; each numbering transaction checks the epoch.
 CREATE TABLE sequencer (
@@ -206,6 +225,8 @@ CREATE TABLE suspects (
     topic TEXT NOT NULL,
     item_id TEXT NOT NULL,
     turns BIGINT NOT NULL,
+    -- How the last turn ended, when it ended with an error and not with the process.
+    error TEXT,
     at BIGINT NOT NULL,
     PRIMARY KEY (topic, item_id)
 );
@@ -219,7 +240,7 @@ CREATE TABLE parked (
     account TEXT,
     reason TEXT NOT NULL,
     error TEXT NOT NULL,
-    -- JSON of the Problem without its raw bytes; topic and payload kind for a poison item.
+    -- What the raw bytes are: callback, or the topic whose item they were.
     source TEXT NOT NULL,
     -- Sealed with the master key.
     raw {BYTES},
@@ -232,6 +253,7 @@ CREATE TABLE parked (
     first_at BIGINT NOT NULL,
     last_at BIGINT NOT NULL
 );
+CREATE INDEX parked_waiting ON parked (number) WHERE state = 'parked';
 CREATE TABLE raw_pieces (
     key TEXT NOT NULL,
     number BIGINT NOT NULL,
@@ -277,6 +299,9 @@ CREATE TABLE outbound (
     -- 1 after a recorded decision to send again.
     resends BIGINT NOT NULL DEFAULT 0,
     external_id TEXT,
+    -- The earliest time that anybody gave for it.
+    sent_at BIGINT,
+    -- JSON of why it waits or failed.
     error TEXT,
     PRIMARY KEY (message_id, part)
 );

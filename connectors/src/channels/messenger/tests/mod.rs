@@ -12,7 +12,7 @@ mod send;
 mod setup;
 
 use std::path::PathBuf;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use loket_backbone::clock::Clock;
@@ -21,7 +21,7 @@ use loket_protocol::inbound::{Fact, InboundEvent, MessageFact, Problem};
 use loket_protocol::time::Timestamp;
 use serde_json::{Value, json};
 
-use super::{AccountSection, Settings, build};
+use super::{AccountSection, Messenger, Settings};
 use crate::channel::{Callback, Channel, Received};
 use crate::meta::GraphSettings;
 
@@ -34,7 +34,7 @@ const INSTAGRAM: &str = "178400000000000501";
 const CUSTOMER: &str = "7300000000000042";
 
 /// One for all tests of a process: making its client of Graph takes longer than any test.
-static CHANNEL: LazyLock<Box<dyn Channel>> = LazyLock::new(channel);
+static CHANNEL: LazyLock<Arc<dyn Channel>> = LazyLock::new(channel);
 
 fn settings() -> Settings {
     let page = |page_id: &str, instagram_id: Option<&str>| AccountSection {
@@ -45,6 +45,7 @@ fn settings() -> Settings {
     Settings {
         app_secret: Secret::new("loket-test-secret"),
         app_secret_previous: None,
+        app_secret_previous_until: None,
         verify_token: Secret::new("verify me"),
         app_id: "900000000000001".to_owned(),
         accounts: [
@@ -55,14 +56,18 @@ fn settings() -> Settings {
     }
 }
 
-fn channel() -> Box<dyn Channel> {
+fn channel() -> Arc<dyn Channel> {
     built(settings()).unwrap()
 }
 
-fn built(settings: Settings) -> Result<Box<dyn Channel>, String> {
+fn built(settings: Settings) -> Result<Arc<dyn Channel>, String> {
+    built_for(settings, &GraphSettings::default(), &Clock::system())
+}
+
+fn built_for(settings: Settings, graph: &GraphSettings, clock: &Clock) -> Result<Arc<dyn Channel>, String> {
     // Another test of this process may have installed it.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    build(settings, &GraphSettings::default(), Clock::system()).map(Option::unwrap)
+    Ok(Arc::new(Messenger::new(settings, graph, clock.clone())?))
 }
 
 /// A fixture: name, bytes, and the sidecar.

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{PAGE, settings};
+use super::{PAGE, built_for, settings};
 use crate::channel::{Channel, SendError, Taken};
-use crate::channels::messenger::{KIND, build};
+use crate::channels::messenger::KIND;
 use crate::meta::GraphSettings;
 
 pub(super) const PSID: &str = "7300000000000042";
@@ -60,10 +60,9 @@ impl Platform {
         Self::answering(Answer::Json(200, json!({"recipient_id": PSID, "message_id": "m_new"}))).await
     }
 
-    pub(super) fn channel(&self, clock: &Clock) -> Box<dyn Channel> {
-        let _ = rustls::crypto::ring::default_provider().install_default();
+    pub(super) fn channel(&self, clock: &Clock) -> Arc<dyn Channel> {
         let graph = GraphSettings { url: self.url.clone(), ..GraphSettings::default() };
-        build(settings(), &graph, clock.clone()).unwrap().unwrap()
+        built_for(settings(), &graph, clock).unwrap()
     }
 
     pub(super) async fn send(&self, message: &OutboundMessage) -> Result<Taken, SendError> {

@@ -6,8 +6,9 @@ use loket_protocol::time::Timestamp;
 use serde_json::json;
 
 use super::{INSTAGRAM, OTHER_PAGE, PAGE, built, channel, fixtures, settings};
-use crate::channel::{Callback, Rejected};
-use crate::channels::messenger::{PreviousSecret, Settings, build};
+use crate::channel::{Callback, Channel, Rejected};
+use crate::channels::Deps;
+use crate::channels::messenger::{Settings, build};
 use crate::meta::GraphSettings;
 
 #[test]
@@ -15,10 +16,7 @@ fn settings_without_a_secret_or_with_a_foreign_shape_are_refused() {
     type Damage = fn(&mut Settings);
     let damages: [(&str, Damage); 8] = [
         ("messenger.app_secret", |s| s.app_secret = Secret::default()),
-        ("app_secret_previous", |s| {
-            s.app_secret_previous =
-                Some(PreviousSecret { secret: Secret::default(), valid_until: Timestamp::default() });
-        }),
+        ("app_secret_previous", |s| s.app_secret_previous = Some(Secret::default())),
         ("messenger.verify_token", |s| s.verify_token = Secret::default()),
         ("messenger.app_id", |s| "9000x".clone_into(&mut s.app_id)),
         ("accounts.main.page_id", |s| s.accounts.get_mut("main").unwrap().page_id = "../me".to_owned()),
@@ -85,22 +83,35 @@ fn callbacks_signed_with_the_former_secret_are_taken_until_its_end() {
     let valid_until = Timestamp::from_millis(1_795_100_000_000);
     let mut settings = settings();
     settings.app_secret = Secret::new("a new one");
-    settings.app_secret_previous =
-        Some(PreviousSecret { secret: Secret::new("loket-test-secret"), valid_until });
+    settings.app_secret_previous = Some(Secret::new("loket-test-secret"));
+    assert!(built(settings.clone()).is_err(), "a former secret without an end would hold for ever");
+    settings.app_secret_previous_until = Some(valid_until);
     let channel = built(settings).unwrap();
     let table = include_str!("../fixtures/signatures.tsv");
     let signature = table.lines().find_map(|line| line.strip_prefix("text.json\t")).unwrap();
     let body = fixtures().into_iter().find(|fixture| fixture.name == "text.json").unwrap().bytes;
-    let verdict = |received_at: Timestamp| {
+    let verdict_of = |channel: &dyn Channel, received_at: Timestamp| {
         let signatures = vec![signature.to_owned()];
         channel.authenticate(&Callback { signatures, body: body.clone().into(), received_at })
     };
-    assert_eq!(verdict(valid_until), Ok(()));
-    assert_eq!(verdict(valid_until.plus_millis(1)), Err(Rejected::Signature));
+    let later = valid_until.plus_millis(1);
+    assert_eq!(verdict_of(&*channel, valid_until), Ok(()));
+    assert_eq!(verdict_of(&*channel, later), Err(Rejected::Signature));
 }
 
 #[test]
-fn without_a_page_there_is_no_channel() {
-    let nothing = build(Settings::default(), &GraphSettings::default(), Clock::system());
-    assert!(nothing.unwrap().is_none());
+fn a_section_is_built_if_it_has_pages_and_refused_in_words_that_repeat_no_secret() {
+    let deps = Deps { clock: Clock::system(), graph: GraphSettings::default() };
+    for nothing in [json!(null), json!({}), json!({"app_secret": "s"})] {
+        assert!(build(nothing, &deps).unwrap().is_none());
+    }
+    let mut section = json!({
+        "app_secret": "s", "verify_token": "v", "app_id": "9",
+        "accounts": {"main": {"page_id": "1", "access_token": 4471}},
+    });
+    let refusal = build(section.clone(), &deps).map(|_| ()).unwrap_err();
+    assert!(refusal.contains("in quotes") && !refusal.contains("4471"), "{refusal}");
+    section["accounts"]["main"]["access_token"] = json!("t");
+    let _ = channel();
+    assert_eq!(build(section, &deps).unwrap().unwrap().accounts().len(), 1);
 }

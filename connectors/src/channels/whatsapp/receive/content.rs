@@ -188,13 +188,12 @@ fn interactive(payload: &Value) -> Result<Content, Trouble> {
         "nfm_reply" => {
             "flow_reply".clone_into(&mut content.kind);
             content.flow = Some(flow(reply)?);
-            let mut details = meta::scalars(reply);
-            details.remove("response_json");
-            content.details = Some(Value::Object(details));
+            content.details = Some(some_of(reply, &["name", "body"]));
         }
         "call_permission_reply" => {
             content.payload = meta::text(reply, "response");
-            content.details = Some(Value::Object(meta::scalars(reply)));
+            let keys = ["is_permanent", "expiration_timestamp", "response_source"];
+            content.details = Some(some_of(reply, &keys));
             if content.payload.is_none() {
                 return Err(Trouble::unreadable("interactive.call_permission_reply has no response"));
             }
@@ -202,6 +201,11 @@ fn interactive(payload: &Value) -> Result<Content, Trouble> {
         _ => return Err(Trouble::unknown("interactive type", &kind)),
     }
     Ok(content)
+}
+
+fn some_of(holder: &Value, keys: &[&str]) -> Value {
+    let found = keys.iter().filter_map(|key| Some(((*key).to_owned(), meta::field(holder, key)?.clone())));
+    Value::Object(found.collect())
 }
 
 /// The values of a filled-in flow. They come as JSON inside a string; a text that is no JSON is kept
@@ -262,6 +266,7 @@ pub(super) fn errors(item: &Value) -> Vec<ProviderError> {
             subcode: meta::number(given, "error_subcode"),
             title: meta::text(given, "title").or_else(|| meta::text(given, "message")),
             details: meta::text(data, "details").or_else(|| meta::text(given, "details")),
+            sentence: None,
         })
     };
     meta::list(item, "errors").iter().filter_map(error).collect()

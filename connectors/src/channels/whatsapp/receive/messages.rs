@@ -127,12 +127,12 @@ impl Walk<'_> {
         if has_errors {
             self.channel_error(change, chunk)?;
         }
-        let progress = chunk.get("metadata").filter(|progress| progress.is_object());
+        let progress = chunk.get("metadata").map(|progress| Value::Object(meta::scalars(progress)));
         let has_threads = self.each_in(place, chunk, "threads", &change.account, |walk, place, thread| {
             let person = person_of_thread(thread);
             let has_messages =
                 walk.each_in(place, thread, "messages", &change.account, |walk, place, item| {
-                    walk.imported(place, change, item, Some(&person), progress);
+                    walk.imported(place, change, item, Some(&person), progress.as_ref());
                 });
             if !has_messages {
                 let trouble = Trouble::unreadable("the thread has no messages");

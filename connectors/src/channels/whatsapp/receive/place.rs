@@ -45,11 +45,14 @@ impl<'a> Place<'a> {
     /// needs. Of the people in `contacts` only `contact` is kept, so that a thousand items that
     /// cannot be read do not each carry a thousand names.
     pub(super) fn body(&self, part: Value, contact: Option<&Value>) -> Value {
-        let mut holder = needed(self.holder);
+        let mut holder = brief(self.holder, &NEEDED_BELOW);
         if let Some(contact) = contact
             && meta::field(self.holder, "contacts").is_some()
         {
-            holder.insert("contacts".to_owned(), Value::Array(vec![contact.clone()]));
+            holder.insert(
+                "contacts".to_owned(),
+                Value::Array(vec![Value::Object(brief(contact, &["profile"]))]),
+            );
         }
         holder.insert(self.key.to_owned(), part);
         let holder = Value::Object(holder);
@@ -61,11 +64,13 @@ impl<'a> Place<'a> {
     }
 }
 
-fn needed(holder: &Value) -> Map<String, Value> {
+/// What `holder` says by itself, and what its objects under `keys` do. This is copied for each parked
+/// item, so nothing large may be in it.
+fn brief(holder: &Value, keys: &[&str]) -> Map<String, Value> {
     let mut kept = meta::scalars(holder);
-    for key in NEEDED_BELOW {
+    for key in keys {
         if let Some(object) = holder.get(key).filter(|value| value.is_object()) {
-            kept.insert(key.to_owned(), object.clone());
+            kept.insert((*key).to_owned(), Value::Object(meta::scalars(object)));
         }
     }
     kept

@@ -3,8 +3,10 @@
 use loket_protocol::contact::HandleKind;
 use loket_protocol::delivery::ProviderStatus;
 use loket_protocol::inbound::{ChannelErrorFact, Fact, InboundEvent, StatusFact};
+use loket_protocol::message::ProviderError;
 use serde_json::Value;
 
+use super::super::codes;
 use super::content;
 use super::customer::{self, PARTICIPANT, Person, RECIPIENT};
 use super::place::Place;
@@ -45,7 +47,7 @@ impl Walk<'_> {
             target,
             status,
             outbox_id: meta::id(item, "biz_opaque_callback_data"),
-            errors: content::errors(item),
+            errors: explained(item),
             pricing: pricing(item),
             group,
             participant: participant.map(|handle| handle.value),
@@ -55,7 +57,7 @@ impl Walk<'_> {
 
     /// The array `errors` of a change's value or of a chunk of history.
     pub(super) fn channel_error(&mut self, change: &Change<'_>, holder: &Value) -> Result<(), Trouble> {
-        let errors = content::errors(holder);
+        let errors = explained(holder);
         if errors.is_empty() {
             return Err(Trouble::unreadable("errors has no code"));
         }
@@ -63,6 +65,15 @@ impl Walk<'_> {
         let event = self.event(&change.account, None, change.entry_time, None, fact);
         self.push(event)
     }
+}
+
+/// The errors with a sentence each: what fails after it was taken reaches the agent only this way.
+fn explained(holder: &Value) -> Vec<ProviderError> {
+    let explain = |error: ProviderError| {
+        let sentence = codes::sentence(error.code).map(str::to_owned);
+        ProviderError { sentence, ..error }
+    };
+    content::errors(holder).into_iter().map(explain).collect()
 }
 
 fn pricing(item: &Value) -> Vec<String> {

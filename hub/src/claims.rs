@@ -1,0 +1,78 @@
+//! Claims: before a message goes out the store says *sending*. No claim, no request
+//! (`reliability-contract` §3).
+
+use loket_backbone::bus::{Lease, Wire};
+use loket_protocol::outbound::{Claim, ClaimAnswer};
+use loket_protocol::topics::CLAIMS;
+use tokio_util::sync::CancellationToken;
+
+use crate::store::{StoreError, Tx, outbound};
+use crate::{Hub, HubError, worker};
+
+/// How many claims share one commit.
+const CLAIMS_AT_ONCE: usize = 64;
+/// No report so long after the claim: unconfirmed (`reliability-contract` §12).
+pub(crate) const REPORT_MS: i64 = 30_000;
+/// The longest nonce that is looked at.
+const NONCE_BYTES_MAX: usize = 64;
+
+/// Decides a claim and writes it down. The answer may be given only after the commit.
+async fn decide(tx: &mut Tx, claim: &Claim) -> Result<ClaimAnswer, StoreError> {
+    if claim.nonce.is_empty() || claim.nonce.len() > NONCE_BYTES_MAX {
+        return Ok(ClaimAnswer::Refused);
+    }
+    let Some(mut part) = outbound::part(tx, claim.dispatch.message_id, claim.dispatch.part).await? else {
+        return Ok(ClaimAnswer::Refused);
+    };
+    let was = part.standing.clone();
+    let (answer, next) = was.claimed(claim.dispatch.number, &claim.nonce);
+    if let Some(next) = next {
+        let now = tx.now();
+        part.standing = next;
+        part.claimed_at = Some(now);
+        part.due_at = now.plus_millis(REPORT_MS);
+        outbound::save(tx, &part, &was).await?;
+        outbound::now_sending(tx, part.message).await?;
+    }
+    Ok(answer)
+}
+
+impl Hub {
+    /// Answers senders' claims until told to stop.
+    pub(crate) async fn answer_claims(self, stop: CancellationToken) {
+        let wire = self.inner().wire.clone();
+        let take = || wire.questions(&CLAIMS, CLAIMS_AT_ONCE);
+        worker::run("claims", stop, take, |leases| self.answer(leases)).await;
+    }
+
+    async fn answer(&self, leases: Vec<Box<dyn Lease>>) -> Result<(), HubError> {
+        let asked: Vec<Option<Claim>> = leases.iter().map(|lease| Wire::read(lease.as_ref()).ok()).collect();
+        let mut tx = self.inner().store.begin_for_worker().await?;
+        let mut answers = Vec::with_capacity(asked.len());
+        for claim in &asked {
+            answers.push(match claim {
+                Some(claim) => decide(&mut tx, claim).await?,
+                None => ClaimAnswer::Refused,
+            });
+        }
+        tx.commit().await?;
+        for (lease, answer) in leases.into_iter().zip(answers) {
+            let outcome = if answer == ClaimAnswer::Granted { "granted" } else { "refused" };
+            metrics::counter!("loket_claim_answers_total", "answer" => outcome).increment(1);
+            // A lost answer is asked for again with the same nonce.
+            if let Err(error) = Wire::reply(lease, &answer).await {
+                tracing::debug!(%error, "an answer to a claim was lost");
+            }
+        }
+        Ok(())
+    }
+
+    /// Decides one claim, as a sender on the bus would be answered.
+    #[cfg(test)]
+    pub(crate) async fn claim(&self, claim: &Claim) -> Result<ClaimAnswer, HubError> {
+        let mut tx = self.inner().store.begin().await?;
+        let answer = decide(&mut tx, claim).await?;
+        tx.commit().await?;
+        Ok(answer)
+    }
+}

@@ -1,0 +1,310 @@
+//! Who somebody is: from the addresses that an event names to identity, contact and thread, found
+//! or made. The unique key of handles decides, so two events of one stranger make one contact.
+//!
+//! Deliberately not here: joining two contacts that both exist already. An event that names two
+//! different people goes to the one of its first identifying handle; the other handle stays where it
+//! is, because merging with an undo is its own verb and comes later.
+
+use std::collections::{HashMap, HashSet};
+
+use loket_protocol::channel::ChannelAccount;
+use loket_protocol::contact::{Customer, Handle, HandleKind};
+use loket_protocol::event::EventType;
+use loket_protocol::ids::{CaseId, ContactId, IdentityId, ThreadId};
+use loket_protocol::inbound::InboundEvent;
+use loket_protocol::thread::ThreadStatus;
+use loket_protocol::time::Timestamp;
+use serde_json::json;
+
+use crate::store::contacts::{self, Known};
+use crate::store::{Conn, ROWS_MAX, StoreError, Tx, log};
+
+/// Somebody, as far as one transaction needs to know them.
+#[derive(Clone, Debug)]
+pub(super) struct Person {
+    pub(super) identity: IdentityId,
+    pub(super) contact: ContactId,
+    pub(super) thread: ThreadId,
+    /// The name that the channel told last, with its time.
+    pub(super) name: Option<String>,
+    pub(super) name_at: Timestamp,
+    /// A case is open in the thread.
+    pub(super) open: bool,
+    handles: HashSet<Handle>,
+}
+
+/// Where a handle leads, and until when if it is theirs no longer.
+#[derive(Clone, Copy)]
+struct Lead {
+    person: usize,
+    retired_at: Option<Timestamp>,
+}
+
+type Address = (ChannelAccount, Handle);
+
+/// The people of one transaction.
+#[derive(Default)]
+pub(super) struct People {
+    persons: Vec<Person>,
+    by_identity: HashMap<IdentityId, usize>,
+    /// Every address that was looked up, with where it leads; none for a stranger's.
+    leads: HashMap<Address, Vec<Lead>>,
+}
+
+impl People {
+    /// Looks up everybody whom these events name, in as few statements as can be.
+    pub(super) async fn load(&mut self, conn: &mut Conn, events: &[&InboundEvent]) -> Result<(), StoreError> {
+        let mut wanted = Vec::new();
+        for event in events {
+            let named = event.customer.iter().flat_map(|customer| &customer.handles);
+            wanted.extend(named.map(|handle| (&event.channel, handle)));
+        }
+        self.look_up(conn, wanted).await
+    }
+
+    async fn look_up(
+        &mut self,
+        conn: &mut Conn,
+        wanted: Vec<(&ChannelAccount, &Handle)>,
+    ) -> Result<(), StoreError> {
+        let mut unknown: Vec<(&ChannelAccount, &Handle)> = Vec::new();
+        for (channel, handle) in wanted {
+            if handle.kind.identifies() && !self.leads.contains_key(&(channel.clone(), handle.clone())) {
+                self.leads.insert((channel.clone(), handle.clone()), Vec::new());
+                unknown.push((channel, handle));
+            }
+        }
+        let mut found = Vec::new();
+        for chunk in unknown.chunks(ROWS_MAX) {
+            for lead in contacts::leads(conn, chunk).await? {
+                let person = self.person_of(lead.known, &mut found);
+                let leads = self.leads.entry((lead.channel, lead.handle)).or_default();
+                leads.push(Lead { person, retired_at: lead.retired_at });
+            }
+        }
+        for chunk in found.chunks(ROWS_MAX) {
+            for (identity, handle) in contacts::held_by(conn, chunk).await? {
+                if let Some(person) = self.by_identity.get(&identity).and_then(|at| self.persons.get_mut(*at))
+                {
+                    person.handles.insert(handle);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn person_of(&mut self, known: Known, found: &mut Vec<IdentityId>) -> usize {
+        let next = self.persons.len();
+        *self.by_identity.entry(known.identity).or_insert_with(|| {
+            found.push(known.identity);
+            self.persons.push(Person {
+                identity: known.identity,
+                contact: known.contact,
+                thread: known.thread,
+                name: known.name,
+                name_at: known.name_at,
+                open: known.status == ThreadStatus::Open,
+                handles: HashSet::new(),
+            });
+            next
+        })
+    }
+
+    /// The person of a place that [`Self::find`] or [`Self::find_or_make`] answered.
+    pub(super) fn get(&self, place: usize) -> Result<&Person, StoreError> {
+        self.persons.get(place).ok_or_else(|| StoreError::Other("no such person".to_owned()))
+    }
+
+    /// The same, to change what is known of them.
+    pub(super) fn get_mut(&mut self, place: usize) -> Result<&mut Person, StoreError> {
+        self.persons.get_mut(place).ok_or_else(|| StoreError::Other("no such person".to_owned()))
+    }
+
+    /// Somebody known, by the first of these handles that leads to anybody at that moment.
+    pub(super) async fn find(
+        &mut self,
+        conn: &mut Conn,
+        channel: &ChannelAccount,
+        handles: &[Handle],
+        at: Timestamp,
+    ) -> Result<Option<usize>, StoreError> {
+        self.look_up(conn, handles.iter().map(|handle| (channel, handle)).collect()).await?;
+        Ok(handles.iter().find_map(|handle| self.led(channel, handle, at)))
+    }
+
+    fn led(&self, channel: &ChannelAccount, handle: &Handle, at: Timestamp) -> Option<usize> {
+        let leads = self.leads.get(&(channel.clone(), handle.clone()))?;
+        let now = leads.iter().find(|lead| lead.retired_at.is_none());
+        // A number that somebody gave up may be another's today; ids never change hands (whatsapp §6).
+        let then = |lead: &&Lead| match lead.retired_at {
+            Some(retired_at) => handle.kind != HandleKind::Phone || at <= retired_at,
+            None => true,
+        };
+        now.or_else(|| leads.iter().filter(then).max_by_key(|lead| lead.retired_at)).map(|lead| lead.person)
+    }
+
+    /// The customer of an event: found, or made with contact and thread; what the event tells of
+    /// further addresses is kept.
+    pub(super) async fn find_or_make(
+        &mut self,
+        tx: &mut Tx,
+        channel: &ChannelAccount,
+        customer: &Customer,
+        at: Timestamp,
+    ) -> Result<usize, StoreError> {
+        match self.find(tx, channel, &customer.handles, at).await? {
+            Some(place) => {
+                self.learn(tx, place, channel, &customer.handles, at, "seen_together").await?;
+                Ok(place)
+            }
+            None => self.make(tx, channel, customer, at).await,
+        }
+    }
+
+    async fn make(
+        &mut self,
+        tx: &mut Tx,
+        channel: &ChannelAccount,
+        customer: &Customer,
+        at: Timestamp,
+    ) -> Result<usize, StoreError> {
+        if customer.user_id().is_none() {
+            return Err(StoreError::Constraint("the event names nobody whom one could answer".to_owned()));
+        }
+        let name = customer.name.clone().filter(|_| !customer.name_is_ours);
+        let known = Known {
+            identity: tx.id(),
+            contact: tx.id(),
+            thread: tx.id(),
+            name_at: if name.is_some() { at } else { Timestamp::default() },
+            name,
+            status: ThreadStatus::Resolved,
+        };
+        contacts::make(tx, &known, channel).await?;
+        let mut handles: Vec<Handle> = Vec::new();
+        for handle in &customer.handles {
+            if !handles.contains(handle) {
+                handles.push(handle.clone());
+            }
+        }
+        contacts::add_handles(tx, channel, known.identity, &handles).await?;
+        let data = json!({
+            "contact": { "id": known.contact, "name": &known.name },
+            "identity": {
+                "id": known.identity,
+                "contact_id": known.contact,
+                "channel": channel,
+                "handles": &handles,
+                "name": &known.name,
+            },
+            "thread_id": known.thread,
+        });
+        log::append(tx, None, EventType::ContactCreated, &data).await?;
+        metrics::counter!("loket_contacts_made_total", "channel" => channel.kind.to_string()).increment(1);
+        let place = self.person_of(known, &mut Vec::new());
+        self.now_hold(place, channel, handles)?;
+        Ok(place)
+    }
+
+    fn now_hold(
+        &mut self,
+        place: usize,
+        channel: &ChannelAccount,
+        handles: Vec<Handle>,
+    ) -> Result<(), StoreError> {
+        for handle in handles {
+            if handle.kind.identifies() {
+                let leads = self.leads.entry((channel.clone(), handle.clone())).or_default();
+                leads.retain(|lead| lead.person != place);
+                leads.push(Lead { person: place, retired_at: None });
+            }
+            self.get_mut(place)?.handles.insert(handle);
+        }
+        Ok(())
+    }
+
+    /// Keeps addresses that somebody was not known by yet. One that is another's stays the other's;
+    /// one that they had given up by then stays given up.
+    pub(super) async fn learn(
+        &mut self,
+        tx: &mut Tx,
+        place: usize,
+        channel: &ChannelAccount,
+        handles: &[Handle],
+        at: Timestamp,
+        proof: &str,
+    ) -> Result<(), StoreError> {
+        let mut new: Vec<Handle> = Vec::new();
+        for handle in handles {
+            if new.contains(handle) || self.get(place)?.handles.contains(handle) {
+                continue;
+            }
+            let leads = self.leads.get(&(channel.clone(), handle.clone()));
+            let taken = leads.is_some_and(|leads| {
+                leads.iter().any(|lead| match lead.retired_at {
+                    None => lead.person != place,
+                    Some(retired_at) => {
+                        lead.person == place && (handle.kind != HandleKind::Phone || at <= retired_at)
+                    }
+                })
+            });
+            if !taken {
+                new.push(handle.clone());
+            }
+        }
+        if new.is_empty() {
+            return Ok(());
+        }
+        let (identity, contact) = (self.get(place)?.identity, self.get(place)?.contact);
+        contacts::add_handles(tx, channel, identity, &new).await?;
+        for handle in &new {
+            if handle.kind == HandleKind::Username {
+                contacts::retire_usernames(tx, identity, &handle.value, at).await?;
+                self.get_mut(place)?.handles.retain(|held| held.kind != HandleKind::Username);
+            }
+            if handle.kind.identifies() {
+                let data = json!({
+                    "contact": { "id": contact },
+                    "conversation": { "identity_id": identity, "channel": channel },
+                    "handle": handle,
+                    "proof": proof,
+                    "at": at,
+                });
+                log::append(tx, None, EventType::IdentityLinked, &data).await?;
+            }
+        }
+        self.now_hold(place, channel, new)
+    }
+
+    /// An address that is somebody's no longer, since a moment.
+    pub(super) async fn retire(
+        &mut self,
+        tx: &mut Tx,
+        place: usize,
+        channel: &ChannelAccount,
+        handle: &Handle,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let identity = self.get(place)?.identity;
+        contacts::retire_handle(tx, channel, identity, handle, at).await?;
+        self.get_mut(place)?.handles.remove(handle);
+        let leads = self.leads.entry((channel.clone(), handle.clone())).or_default();
+        leads.retain(|lead| lead.person != place);
+        leads.push(Lead { person: place, retired_at: Some(at) });
+        Ok(())
+    }
+}
+
+impl People {
+    /// The case that begins with a message of somebody's, unless one is open.
+    pub(super) fn open_case(&mut self, tx: &Tx, place: usize) -> Result<Option<CaseId>, StoreError> {
+        if self.get(place)?.open {
+            return Ok(None);
+        }
+        let thread = self.get(place)?.thread;
+        for person in self.persons.iter_mut().filter(|person| person.thread == thread) {
+            person.open = true;
+        }
+        Ok(Some(tx.id()))
+    }
+}

@@ -1,0 +1,445 @@
+//! May this be said, and may it be said there? Pure checks before anything is queued.
+
+use loket_protocol::channel::Capabilities;
+use loket_protocol::message::{Attachment, Content};
+use loket_protocol::time::Timestamp;
+use serde_json::Value;
+
+use crate::HubError;
+use crate::requests::NewReply;
+
+/// The most attachments of one message.
+pub(crate) const ATTACHMENTS_MAX: usize = 30;
+/// The largest content and the largest list of attachments, as JSON in bytes.
+const JSON_BYTES_MAX: usize = 24 * 1024;
+/// The longest address of an attachment.
+const URL_BYTES_MAX: usize = 2_048;
+
+/// What can be said at all (`protocol::message::Content`).
+const SENDABLE: &[&str] = &[
+    "text",
+    "image",
+    "video",
+    "audio",
+    "document",
+    "sticker",
+    "location",
+    "contacts",
+    "buttons",
+    "list",
+    "cta_url",
+    "quick_replies",
+    "template",
+    "reaction",
+    "location_request",
+    "contact_request",
+];
+/// What is an attachment with a caption at most.
+const MEDIA: &[&str] = &["image", "video", "audio", "document", "sticker"];
+
+fn invalid<T>(field: &str, sentence: impl Into<String>) -> Result<T, HubError> {
+    Err(HubError::invalid(field, sentence))
+}
+
+/// The content type by which an attachment goes out.
+fn kind_of(attachment: &Attachment) -> Option<&'static str> {
+    let kind = if attachment.kind == "file" { "document" } else { attachment.kind.as_str() };
+    MEDIA.iter().copied().find(|known| *known == kind)
+}
+
+/// Is it whole in itself, whatever the channel?
+pub(crate) fn shape(new: &NewReply) -> Result<(), HubError> {
+    let Content { kind, .. } = &new.content;
+    if !SENDABLE.contains(&kind.as_str()) {
+        return invalid("content.type", format!("one of {}", SENDABLE.join(", ")));
+    }
+    only_what_goes_out(&new.content)?;
+    parts_of_kind(&new.content, &new.attachments)?;
+    attachments(new)?;
+    small(&new.content, "content")?;
+    small(&new.attachments, "attachments")?;
+    if let Some(id) = &new.client_message_id
+        && !((1..=255).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()))
+    {
+        return invalid("client_message_id", "1 to 255 visible ASCII characters");
+    }
+    Ok(())
+}
+
+fn only_what_goes_out(content: &Content) -> Result<(), HubError> {
+    let foreign = [
+        ("content.payload", content.payload.is_some()),
+        ("content.order", content.order.is_some()),
+        ("content.product", content.product.is_some()),
+        ("content.referral", content.referral.is_some()),
+        ("content.flow", content.flow.is_some()),
+        ("content.forwarded", content.forwarded.is_some()),
+        ("content.original_type", content.original_type.is_some()),
+        ("content.errors", !content.errors.is_empty()),
+        ("content.details", content.details.is_some()),
+    ];
+    match foreign.into_iter().find(|(_, there)| *there) {
+        Some((field, _)) => invalid(field, "this only comes in and cannot be sent; leave it out"),
+        None => Ok(()),
+    }
+}
+
+fn parts_of_kind(content: &Content, attachments: &[Attachment]) -> Result<(), HubError> {
+    let kind = content.kind.as_str();
+    let text = content.text.as_deref().is_some_and(|text| !text.trim().is_empty());
+    match kind {
+        "text" if !text && attachments.is_empty() => invalid("content.text", "write something"),
+        "buttons" | "quick_replies" | "cta_url" | "list" | "location_request" | "contact_request"
+            if !text =>
+        {
+            invalid("content.text", "write something to stand above it")
+        }
+        "buttons" | "quick_replies" if content.buttons.is_empty() => {
+            invalid("content.buttons", "give at least one")
+        }
+        "cta_url" if content.buttons.len() != 1 || content.buttons.iter().any(|b| b.url.is_none()) => {
+            invalid("content.buttons", "give one button with a url")
+        }
+        "list" if content.list.as_ref().is_none_or(|l| l.sections.iter().all(|s| s.rows.is_empty())) => {
+            invalid("content.list", "give a list with at least one row")
+        }
+        "location" => match &content.location {
+            Some(place) if place.latitude.abs() <= 90.0 && place.longitude.abs() <= 180.0 => Ok(()),
+            _ => invalid("content.location", "give latitude and longitude in degrees"),
+        },
+        "contacts" if content.contacts.is_empty() => invalid("content.contacts", "give at least one"),
+        "template"
+            if content.template.as_ref().is_none_or(|t| t.name.is_empty() || t.language.is_empty()) =>
+        {
+            invalid("content.template", "give name and language of an approved template")
+        }
+        "reaction" => match &content.reaction {
+            Some(reaction) if reaction.external_id.is_some() => {
+                invalid("content.reaction.external_id", "name the message by message_id")
+            }
+            Some(reaction) if reaction.message_id.is_some() => Ok(()),
+            _ => invalid("content.reaction.message_id", "say which message it is for"),
+        },
+        _ => Ok(()),
+    }
+}
+
+fn attachments(new: &NewReply) -> Result<(), HubError> {
+    let kind = new.content.kind.as_str();
+    if MEDIA.contains(&kind) && new.attachments.is_empty() {
+        return invalid("attachments", format!("a message of type {kind} needs one"));
+    }
+    if !new.attachments.is_empty() && kind != "text" && !MEDIA.contains(&kind) {
+        return invalid(
+            "attachments",
+            format!("a message of type {kind} takes none; send them by themselves"),
+        );
+    }
+    if new.attachments.len() > ATTACHMENTS_MAX {
+        return invalid("attachments", format!("at most {ATTACHMENTS_MAX}"));
+    }
+    for (at, attachment) in new.attachments.iter().enumerate() {
+        if kind_of(attachment).is_none() {
+            return invalid(&format!("attachments[{at}].kind"), format!("one of {}", MEDIA.join(", ")));
+        }
+        if attachment.id.is_some() {
+            return invalid(&format!("attachments[{at}].id"), "the id is given by us; leave it out");
+        }
+        let media = attachment.media_id.as_deref().is_some_and(|id| !id.is_empty());
+        match attachment.url.as_deref() {
+            None if !media => {
+                return invalid(&format!("attachments[{at}]"), "give a url, or the media_id of an upload");
+            }
+            Some(url) if !is_web_address(url) => {
+                return invalid(&format!("attachments[{at}].url"), "an address that begins with https://");
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn is_web_address(url: &str) -> bool {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    url.len() <= URL_BYTES_MAX
+        && rest
+            .is_some_and(|rest| rest.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric() || b == b'['))
+        && !url.bytes().any(|b| b.is_ascii_control() || b == b' ')
+}
+
+/// Small enough for one bus item and one kept answer, and without U+0000, which no provider takes.
+fn small(value: &impl serde::Serialize, field: &str) -> Result<(), HubError> {
+    let json = serde_json::to_string(value).map_err(|error| HubError::invalid(field, error.to_string()))?;
+    if json.len() > JSON_BYTES_MAX {
+        return invalid(field, format!("this is too large: at most {JSON_BYTES_MAX} bytes of JSON"));
+    }
+    if json.contains("\\u0000") && holds_nul(&serde_json::from_str(&json).unwrap_or_default()) {
+        return invalid(field, "U+0000 cannot be sent");
+    }
+    Ok(())
+}
+
+fn holds_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(holds_nul),
+        Value::Object(fields) => fields.iter().any(|(name, value)| name.contains('\0') || holds_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// The provider messages that a reply comes to: what is said, then each attachment by itself. A text
+/// in front of attachments is its own message; a caption stays with the first one.
+pub(crate) fn split(content: &Content, attachments: &[Attachment]) -> Vec<(Content, Option<Attachment>)> {
+    let mut parts = Vec::with_capacity(attachments.len() + 1);
+    let mut rest = attachments.iter();
+    if MEDIA.contains(&content.kind.as_str()) {
+        parts.push((content.clone(), rest.next().cloned()));
+    } else if attachments.is_empty() || content.text.as_deref().is_some_and(|text| !text.trim().is_empty()) {
+        parts.push((content.clone(), None));
+    }
+    for attachment in rest {
+        let kind = kind_of(attachment).unwrap_or("document").to_owned();
+        parts.push((Content { kind, ..Content::default() }, Some(attachment.clone())));
+    }
+    parts
+}
+
+/// Why a conversation does not take this.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// Stable code.
+    pub(crate) code: &'static str,
+    /// What is wrong and what to do.
+    pub(crate) sentence: String,
+}
+
+/// A conversation that might take a reply.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Recipient<'a> {
+    /// The channel, for the sentence.
+    pub(crate) channel: &'a str,
+    /// What it can do; `None` when the channel account is not configured any more.
+    pub(crate) capabilities: Option<&'a Capabilities>,
+    /// It has an address to send to.
+    pub(crate) has_address: bool,
+    /// Since when its reply window runs.
+    pub(crate) window_opened_at: Option<Timestamp>,
+}
+
+/// Does this conversation take this, now? `None`: it does.
+pub(crate) fn refusal(
+    to: &Recipient<'_>,
+    new: &NewReply,
+    by_person: bool,
+    now: Timestamp,
+) -> Option<Refusal> {
+    let channel = to.channel;
+    let no = |code, sentence: String| Some(Refusal { code, sentence });
+    let Some(can) = to.capabilities else {
+        return no("channel_gone", format!("The channel account {channel} is not configured any more."));
+    };
+    if !to.has_address {
+        return no("no_address", format!("There is no address on {channel} that still holds."));
+    }
+    let reaction = new.content.kind == "reaction";
+    if reaction && !can.reactions {
+        return no("channel_cannot", format!("{channel} takes no reactions; write an answer instead."));
+    }
+    for (content, _) in split(&new.content, &new.attachments) {
+        if !reaction && !can.content_types.contains(&content.kind) {
+            let instead = can.content_types.join(", ");
+            return no(
+                "channel_cannot",
+                format!("{channel} does not take messages of type {}; it takes {instead}.", content.kind),
+            );
+        }
+    }
+    let chars = new.content.text.as_deref().map_or(0, |text| text.chars().count());
+    if chars > can.text_chars_max {
+        return no(
+            "text_too_long",
+            format!(
+                "The text has {chars} characters and {channel} takes {}; shorten it.",
+                can.text_chars_max
+            ),
+        );
+    }
+    if new.content.kind == "template" || window_is_open(to, can, by_person, now) {
+        return None;
+    }
+    let instead = if can.content_types.iter().any(|kind| kind == "template") {
+        "send a template, or wait until the customer writes"
+    } else {
+        "wait until the customer writes"
+    };
+    no("window_closed", format!("The reply window on {channel} is closed: {instead}."))
+}
+
+fn window_is_open(to: &Recipient<'_>, can: &Capabilities, by_person: bool, now: Timestamp) -> bool {
+    let Some(ordinary) = can.window_ms else { return true };
+    let human = can.human_window_ms.filter(|_| by_person).unwrap_or(ordinary);
+    to.window_opened_at.is_some_and(|opened| now < opened.plus_millis(ordinary.max(human)))
+}
+
+#[cfg(test)]
+mod tests {
+    use loket_protocol::ids::{Id as _, MessageId};
+    use loket_protocol::message::{Button, ReactionContent, Template};
+
+    use super::*;
+    use crate::requests::Target;
+
+    fn reply(content: Content, attachments: Vec<Attachment>) -> NewReply {
+        NewReply { content, attachments, to: Target::Auto, reply_to: None, client_message_id: None }
+    }
+
+    fn picture(name: &str) -> Attachment {
+        Attachment {
+            kind: "image".to_owned(),
+            url: Some(format!("https://shop.example/{name}.png")),
+            ..Attachment::default()
+        }
+    }
+
+    fn of_kind(kind: &str) -> Content {
+        Content { kind: kind.to_owned(), ..Content::default() }
+    }
+
+    fn field(new: &NewReply) -> Option<String> {
+        match shape(new) {
+            Err(HubError::Invalid { field, .. }) => Some(field),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn what_is_whole_passes() {
+        let reaction = ReactionContent {
+            message_id: Some(MessageId::mint(Timestamp::from_millis(1), [1; 10])),
+            ..ReactionContent::default()
+        };
+        let template = Template { name: "a".into(), language: "nl".into(), components: None };
+        for new in [
+            reply(Content::text("Dag!"), vec![]),
+            reply(Content::text("Kijk"), vec![picture("a"), picture("b")]),
+            reply(of_kind("image"), vec![picture("a")]),
+            reply(Content { reaction: Some(reaction), ..of_kind("reaction") }, vec![]),
+            reply(Content { template: Some(template), ..of_kind("template") }, vec![]),
+        ] {
+            assert!(shape(&new).is_ok(), "{new:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_whole_is_refused_by_its_field() {
+        let nowhere = Attachment { kind: "image".to_owned(), ..Attachment::default() };
+        let script = Attachment { url: Some("javascript:alert(1)".into()), ..picture("a") };
+        let strange = Attachment { kind: "hologram".to_owned(), ..picture("a") };
+        let payload = Content { payload: Some("x".into()), ..Content::text("x") };
+        let buttons = Content { kind: "buttons".into(), ..Content::text("x") };
+        let untold = Content { buttons: vec![Button::default()], ..of_kind("buttons") };
+        for (new, expected) in [
+            (reply(of_kind("telepathy"), vec![]), "content.type"),
+            (reply(of_kind("unsupported"), vec![]), "content.type"),
+            (reply(Content::text("  "), vec![]), "content.text"),
+            (reply(Content::text("a\0b"), vec![]), "content"),
+            (reply(Content::text("x".repeat(30_000)), vec![]), "content"),
+            (reply(payload, vec![]), "content.payload"),
+            (reply(buttons, vec![]), "content.buttons"),
+            (reply(untold, vec![]), "content.text"),
+            (reply(of_kind("image"), vec![]), "attachments"),
+            (reply(of_kind("location"), vec![picture("a")]), "content.location"),
+            (reply(of_kind("reaction"), vec![]), "content.reaction.message_id"),
+            (reply(Content::text("x"), vec![nowhere]), "attachments[0]"),
+            (reply(Content::text("x"), vec![picture("a"), script]), "attachments[1].url"),
+            (reply(Content::text("x"), vec![strange]), "attachments[0].kind"),
+            (reply(Content::text("x"), vec![picture("a"); 31]), "attachments"),
+        ] {
+            assert_eq!(field(&new).as_deref(), Some(expected), "{:?}", new.content.kind);
+        }
+        let id = NewReply { client_message_id: Some("é".into()), ..reply(Content::text("x"), vec![]) };
+        assert_eq!(field(&id).as_deref(), Some("client_message_id"));
+    }
+
+    #[test]
+    fn a_text_with_attachments_is_several_provider_messages_in_order() {
+        let kinds = |content: Content, attachments: Vec<Attachment>| -> Vec<(String, bool)> {
+            split(&content, &attachments).into_iter().map(|(c, a)| (c.kind, a.is_some())).collect()
+        };
+        let image = || ("image".to_owned(), true);
+        let text = ("text".to_owned(), false);
+        assert_eq!(
+            kinds(Content::text("Kijk"), vec![picture("a"), picture("b")]),
+            [text.clone(), image(), image()]
+        );
+        assert_eq!(kinds(of_kind("text"), vec![picture("a")]), [image()]);
+        let caption = Content { text: Some("Kijk".into()), ..of_kind("image") };
+        assert_eq!(kinds(caption.clone(), vec![picture("a"), picture("b")]), [image(), image()]);
+        assert_eq!(split(&caption, &[picture("a")])[0].0.text.as_deref(), Some("Kijk"));
+        assert_eq!(kinds(Content::text("Dag"), vec![]), [text]);
+    }
+
+    const DAY: i64 = 86_400_000;
+
+    fn can() -> Capabilities {
+        Capabilities {
+            window_ms: Some(DAY),
+            human_window_ms: Some(7 * DAY),
+            reads_the_thread: false,
+            text_chars_max: 10,
+            content_types: vec!["text".into(), "image".into()],
+            reactions: false,
+        }
+    }
+
+    fn code(to: &Recipient<'_>, new: &NewReply, by_person: bool, at: i64) -> Option<&'static str> {
+        refusal(to, new, by_person, Timestamp::from_millis(at)).map(|refusal| refusal.code)
+    }
+
+    #[test]
+    fn a_conversation_takes_what_its_channel_takes() {
+        let can = can();
+        let to = Recipient {
+            channel: "messenger:1",
+            capabilities: Some(&can),
+            has_address: true,
+            window_opened_at: Some(Timestamp::from_millis(1)),
+        };
+        let dag = reply(Content::text("Dag!"), vec![]);
+        assert_eq!(code(&to, &dag, true, 2), None);
+        assert_eq!(code(&Recipient { capabilities: None, ..to }, &dag, true, 2), Some("channel_gone"));
+        assert_eq!(code(&Recipient { has_address: false, ..to }, &dag, true, 2), Some("no_address"));
+        let list = reply(Content { kind: "list".into(), ..Content::text("x") }, vec![]);
+        assert_eq!(code(&to, &list, true, 2), Some("channel_cannot"));
+        assert_eq!(code(&to, &reply(of_kind("reaction"), vec![]), true, 2), Some("channel_cannot"));
+        let long = reply(Content::text("12345678901"), vec![]);
+        assert_eq!(code(&to, &long, true, 2), Some("text_too_long"));
+        // Characters count, not bytes.
+        assert_eq!(code(&to, &reply(Content::text("éééééééééé"), vec![]), true, 2), None);
+    }
+
+    #[test]
+    fn a_window_is_longer_for_a_person_and_never_opens_by_itself() {
+        let mut can = can();
+        let opened = Some(Timestamp::from_millis(1_000));
+        let dag = reply(Content::text("Dag!"), vec![]);
+        let to = |can| Recipient {
+            channel: "messenger:1",
+            capabilities: Some(can),
+            has_address: true,
+            window_opened_at: opened,
+        };
+        assert_eq!(code(&to(&can), &dag, false, 999 + DAY), None);
+        assert_eq!(code(&to(&can), &dag, false, 1_000 + DAY), Some("window_closed"));
+        assert_eq!(code(&to(&can), &dag, true, 1_000 + DAY), None);
+        assert_eq!(code(&to(&can), &dag, true, 1_000 + 7 * DAY), Some("window_closed"));
+        let never = Recipient { window_opened_at: None, ..to(&can) };
+        assert_eq!(code(&never, &dag, true, 2), Some("window_closed"));
+        can.content_types.push("template".into());
+        let template = reply(of_kind("template"), vec![]);
+        assert_eq!(code(&to(&can), &template, false, 9 * DAY), None);
+        can.window_ms = None;
+        assert_eq!(code(&to(&can), &dag, false, 900 * DAY), None);
+    }
+}

@@ -1,0 +1,196 @@
+//! Where the backends part: the two types of the schema, how a URL is read, how SQLite is opened.
+
+use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{AssertSqlSafe, SqlSafeStr as _};
+
+use super::error::StoreError;
+
+/// How long SQLite itself waits for another connection's lock (`reliability-contract` §12).
+const BUSY: Duration = Duration::from_secs(5);
+/// Connections that read.
+const READERS: u32 = 4;
+/// Prepared statements kept per connection: inserts of many rows have a text per number of rows.
+const STATEMENTS: usize = 400;
+
+/// Which backend a URL names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Location {
+    /// A file.
+    Sqlite(PathBuf),
+}
+
+impl Location {
+    /// Reads `sqlite:PATH`.
+    pub(crate) fn of(url: &str) -> Result<Self, StoreError> {
+        match url.split_once(':') {
+            Some(("sqlite", path)) => {
+                let path = path.strip_prefix("//").unwrap_or(path);
+                if path.is_empty() || path == ":memory:" {
+                    return Err(StoreError::Refused(
+                        "store.url names no file: write it as sqlite:PATH, such as sqlite:data/loket.db"
+                            .to_owned(),
+                    ));
+                }
+                Ok(Self::Sqlite(PathBuf::from(path)))
+            }
+            Some(("postgres" | "postgresql", _)) => Err(StoreError::Refused(
+                "store.url begins with postgres:, which this version does not have yet: use sqlite:PATH"
+                    .to_owned(),
+            )),
+            _ => Err(StoreError::Refused(
+                "store.url must begin with sqlite:, such as sqlite:data/loket.db".to_owned(),
+            )),
+        }
+    }
+}
+
+/// An opened SQLite file: its writer, its readers, and the lock that keeps other processes out.
+pub(crate) struct SqliteFile {
+    pub(crate) writer: SqlitePool,
+    pub(crate) readers: SqlitePool,
+    /// Held as long as the store is open; the system lets go of it when the process ends.
+    pub(crate) _lock: File,
+}
+
+/// Opens the file for this process alone, makes it when it is not there (0600, in a folder of
+/// 0700), and reads back what durability rests on.
+pub(crate) async fn open_sqlite(path: &Path) -> Result<SqliteFile, StoreError> {
+    let lock = claim(path)?;
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY)
+        .foreign_keys(true)
+        .statement_cache_capacity(STATEMENTS)
+        .pragma("cache_size", "-32768")
+        .pragma("temp_store", "MEMORY");
+    let writer = SqlitePoolOptions::new()
+        .max_connections(1)
+        .min_connections(1)
+        .acquire_timeout(BUSY)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .connect_with(options.clone())
+        .await?;
+    read_back(&writer).await?;
+    let readers = SqlitePoolOptions::new()
+        .max_connections(READERS)
+        .acquire_timeout(super::POOL_WAIT)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .connect_with(options.pragma("query_only", "ON"))
+        .await?;
+    Ok(SqliteFile { writer, readers, _lock: lock })
+}
+
+/// Both pragmas as the open file has them, not as we asked for them (`reliability-contract` §1).
+async fn read_back(writer: &SqlitePool) -> Result<(), StoreError> {
+    let journal: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(writer).await?;
+    let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(writer).await?;
+    if !journal.eq_ignore_ascii_case("wal") || synchronous != 2 {
+        return Err(StoreError::Refused(format!(
+            "the store's file runs with journal_mode={journal} and synchronous={synchronous}, which loses \
+             what was acknowledged: put it on a local disk that allows WAL"
+        )));
+    }
+    Ok(())
+}
+
+fn claim(path: &Path) -> Result<File, StoreError> {
+    let refuse = |what: &str, at: &Path, error: &dyn std::fmt::Display| {
+        StoreError::Refused(format!("store.url: cannot {what} {}: {error}", at.display()))
+    };
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|error| refuse("make the folder", folder, &error))?;
+    }
+    let open = |path: &Path| {
+        OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(path)
+    };
+    let mut lock_path = path.as_os_str().to_owned();
+    lock_path.push(".lock");
+    let lock_path = PathBuf::from(lock_path);
+    let lock = open(&lock_path).map_err(|error| refuse("open", &lock_path, &error))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(StoreError::Refused(format!(
+                "{} is open in another process; stop that one first",
+                path.display()
+            )));
+        }
+        Err(TryLockError::Error(error)) => return Err(refuse("lock", &lock_path, &error)),
+    }
+    let file = open(path).map_err(|error| refuse("open", path, &error))?;
+    file.set_permissions(Permissions::from_mode(0o600)).map_err(|error| refuse("protect", path, &error))?;
+    Ok(lock)
+}
+
+/// The schema, one entry a migration; never changed after a release, only added to.
+const MIGRATIONS: &[(i64, &str, &str)] =
+    &[(1, "threads and log", include_str!("migrations/0001_threads_and_log.sql"))];
+
+/// The schema in SQLite's words.
+pub(crate) fn sqlite_migrator() -> Migrator {
+    migrator("INTEGER PRIMARY KEY", "BLOB")
+}
+
+fn migrator(row_id: &str, bytes: &str) -> Migrator {
+    let migrations = MIGRATIONS
+        .iter()
+        .map(|(version, name, text)| {
+            let text = text.replace("{ROW_ID}", row_id).replace("{BYTES}", bytes);
+            Migration::new(
+                *version,
+                (*name).into(),
+                MigrationType::Simple,
+                AssertSqlSafe(text).into_sql_str(),
+                false,
+            )
+        })
+        .collect();
+    Migrator::with_migrations(migrations)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_names_a_file_or_is_refused_with_a_sentence() {
+        assert_eq!(Location::of("sqlite:a/b.db").unwrap(), Location::Sqlite("a/b.db".into()));
+        assert_eq!(Location::of("sqlite:///a/b.db").unwrap(), Location::Sqlite("/a/b.db".into()));
+        for (url, word) in [
+            ("postgres://h/db", "postgres"),
+            ("postgresql://h/db", "postgres"),
+            ("mysql://h/db", "must begin with sqlite:"),
+            ("a.db", "must begin with sqlite:"),
+            ("sqlite:", "names no file"),
+            ("sqlite::memory:", "names no file"),
+        ] {
+            let refused = Location::of(url).unwrap_err().to_string();
+            assert!(refused.contains(word), "{url}: {refused}");
+        }
+    }
+
+    #[test]
+    fn no_placeholder_is_left_in_the_schema() {
+        for migration in sqlite_migrator().iter() {
+            assert!(!migration.sql.as_str().contains('{'));
+        }
+    }
+}

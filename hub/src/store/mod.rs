@@ -1,0 +1,213 @@
+//! The store: state of record. One SQL text meant for SQLite and PostgreSQL; SQLite runs now.
+//!
+//! SQL is in this folder and nowhere else, one file a noun. All writing goes through one [`Tx`] at a
+//! time, begun as a writer (`BEGIN IMMEDIATE`), because a reader that turns into a writer fails at
+//! once. Locks are taken in the order inbox, identity, threads by ascending id, conversation, rest
+//! (`reliability-contract` §2).
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::time::Duration;
+
+use loket_backbone::clock::Clock;
+use loket_protocol::ids::Id;
+use loket_protocol::time::Timestamp;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+pub(crate) mod agents;
+pub(crate) mod audit;
+pub(crate) mod channels;
+pub(crate) mod contacts;
+pub(crate) mod desk;
+pub(crate) mod dialect;
+mod error;
+pub(crate) mod idempotency;
+pub(crate) mod inbox;
+pub(crate) mod installation;
+pub(crate) mod keys;
+pub(crate) mod log;
+pub(crate) mod marks;
+pub(crate) mod messages;
+pub(crate) mod outbound;
+pub(crate) mod parked;
+pub(crate) mod sequencer;
+pub(crate) mod sessions;
+mod sql;
+pub(crate) mod statuses;
+pub(crate) mod threads;
+pub(crate) mod upkeep;
+pub(crate) mod visitors;
+
+pub(crate) use error::StoreError;
+pub(crate) use sql::{Conn, ROWS_MAX, Row, Statement, Value, json, listed, parts, rows, sql};
+
+use dialect::{Location, SqliteFile};
+
+/// How long a caller of the API waits for its turn to write, and for a connection to read
+/// (`reliability-contract` §12).
+pub(crate) const POOL_WAIT: Duration = Duration::from_secs(1);
+/// How long a worker waits for its turn to write: it has nothing better to do, and giving up would
+/// only make the queue longer.
+const WORKER_WAIT: Duration = Duration::from_secs(30);
+
+/// The store. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    file: SqliteFile,
+    turn: Arc<Semaphore>,
+    clock: Clock,
+    /// Told after each commit that appended to the log.
+    grown: Notify,
+}
+
+impl Store {
+    /// Opens what `url` names and brings its schema up to this version. Refuses a URL that it does
+    /// not know, a file that another process has open, a file whose commits would not be durable,
+    /// and a schema of a newer version.
+    pub(crate) async fn open(url: &str, clock: Clock) -> Result<Self, StoreError> {
+        let Location::Sqlite(path) = Location::of(url)?;
+        let file = dialect::open_sqlite(&path).await?;
+        dialect::sqlite_migrator().run(&file.writer).await.map_err(|error| migration_error(&error))?;
+        let turn = Arc::new(Semaphore::new(1));
+        Ok(Self { inner: Arc::new(Inner { file, turn, clock, grown: Notify::new() }) })
+    }
+
+    /// A transaction for a caller of the API: waits at most [`POOL_WAIT`] for its turn.
+    pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {
+        self.begin_within(POOL_WAIT).await
+    }
+
+    /// A transaction for a worker, which waits longer.
+    pub(crate) async fn begin_for_worker(&self) -> Result<Tx, StoreError> {
+        self.begin_within(WORKER_WAIT).await
+    }
+
+    async fn begin_within(&self, limit: Duration) -> Result<Tx, StoreError> {
+        let turn = match tokio::time::timeout(limit, Arc::clone(&self.inner.turn).acquire_owned()).await {
+            Ok(Ok(turn)) => turn,
+            Ok(Err(_)) => return Err(StoreError::Away("it is closed".to_owned())),
+            Err(_) => return Err(StoreError::Passing("others were writing for too long".to_owned())),
+        };
+        let open = self.inner.file.writer.begin_with("BEGIN IMMEDIATE").await?;
+        Ok(Tx {
+            conn: Conn::SqliteTx(open),
+            now: self.inner.clock.now(),
+            appended: false,
+            store: self.clone(),
+            _turn: turn,
+        })
+    }
+
+    /// A connection to read with; each statement sees what is committed when it runs.
+    pub(crate) async fn read(&self) -> Result<Reader, StoreError> {
+        Ok(Reader { conn: Conn::Sqlite(self.inner.file.readers.acquire().await?) })
+    }
+
+    /// A connection to read with, all of whose statements see the same moment.
+    pub(crate) async fn snapshot(&self) -> Result<Reader, StoreError> {
+        Ok(Reader { conn: Conn::SqliteTx(self.inner.file.readers.begin().await?) })
+    }
+
+    /// Told after each commit in this process that appended to the log.
+    pub(crate) fn grown(&self) -> &Notify {
+        &self.inner.grown
+    }
+
+    /// Closes all connections; whoever writes now finishes first, at most [`POOL_WAIT`].
+    pub(crate) async fn close(&self) {
+        let last = tokio::time::timeout(POOL_WAIT, self.inner.turn.acquire()).await;
+        self.inner.turn.close();
+        drop(last);
+        self.inner.file.readers.close().await;
+        self.inner.file.writer.close().await;
+    }
+}
+
+fn migration_error(error: &sqlx::migrate::MigrateError) -> StoreError {
+    use sqlx::migrate::MigrateError;
+    match error {
+        MigrateError::VersionMissing(version) => StoreError::Refused(format!(
+            "the store's schema has migration {version}, which this version of loket does not know: \
+             run the version that made it, or a later one"
+        )),
+        MigrateError::VersionMismatch(version) => StoreError::Refused(format!(
+            "migration {version} of the store is not the one that this version of loket has: \
+             the file was made by another build"
+        )),
+        other => StoreError::Refused(format!("the store's schema could not be brought up to date: {other}")),
+    }
+}
+
+/// A transaction. Dropping it takes everything back.
+pub(crate) struct Tx {
+    conn: Conn,
+    now: Timestamp,
+    appended: bool,
+    store: Store,
+    // Last, so that the connection is free before the next turn begins.
+    _turn: OwnedSemaphorePermit,
+}
+
+impl Tx {
+    /// Makes everything durable that was done in it. After an error it is there or not; nothing of
+    /// it is there in part.
+    pub(crate) async fn commit(self) -> Result<(), StoreError> {
+        match self.conn {
+            Conn::SqliteTx(open) => open.commit().await?,
+            Conn::Sqlite(_) => {}
+        }
+        if self.appended {
+            self.store.inner.grown.notify_one();
+        }
+        Ok(())
+    }
+
+    /// The moment at which it began: the time of everything that it writes.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// A new id.
+    pub(crate) fn id<T: Id>(&self) -> T {
+        self.store.inner.clock.id()
+    }
+
+    fn has_appended(&mut self) {
+        self.appended = true;
+    }
+}
+
+impl Deref for Tx {
+    type Target = Conn;
+    fn deref(&self) -> &Conn {
+        &self.conn
+    }
+}
+
+impl DerefMut for Tx {
+    fn deref_mut(&mut self) -> &mut Conn {
+        &mut self.conn
+    }
+}
+
+/// A connection that only reads.
+pub(crate) struct Reader {
+    conn: Conn,
+}
+
+impl Deref for Reader {
+    type Target = Conn;
+    fn deref(&self) -> &Conn {
+        &self.conn
+    }
+}
+
+impl DerefMut for Reader {
+    fn deref_mut(&mut self) -> &mut Conn {
+        &mut self.conn
+    }
+}

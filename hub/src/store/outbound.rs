@@ -1,0 +1,371 @@
+//! Outgoing parts: one row for each provider message, with the lane it waits in.
+
+use loket_protocol::channel::{ChannelAccount, ChannelKind};
+use loket_protocol::delivery::SendClass;
+use loket_protocol::ids::{ContactId, IdentityId, MessageId, ThreadId};
+use loket_protocol::outbound::OutboundMessage;
+use loket_protocol::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Conn, ROWS_MAX, Row, StoreError, Tx, json, parts as text_of, rows, sql};
+use crate::standing::{PartState, Standing};
+
+/// `due_at` of an unconfirmed part that waits for a person and no longer for a moment.
+pub(crate) fn held() -> Timestamp {
+    Timestamp::from_millis(i64::MAX)
+}
+
+/// Why a part waits or failed, as the last report told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PartError {
+    /// When.
+    pub(crate) at: Timestamp,
+    /// What was to be done about it; absent for a lost answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) class: Option<SendClass>,
+    /// The provider's code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) code: Option<i64>,
+    /// Its sub-code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) subcode: Option<i64>,
+    /// For the agent.
+    pub(crate) sentence: String,
+}
+
+/// A part as it stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    /// The message.
+    pub(crate) message: MessageId,
+    /// The number of the part, from 0.
+    pub(crate) part: u32,
+    /// The conversation.
+    pub(crate) lane: String,
+    /// The channel account.
+    pub(crate) channel: ChannelAccount,
+    /// To whom.
+    pub(crate) identity: IdentityId,
+    /// Place in the lane.
+    pub(crate) position: i64,
+    /// What to send.
+    pub(crate) payload: OutboundMessage,
+    /// Where it stands.
+    pub(crate) standing: Standing<String>,
+    /// When the present or last claim was given.
+    pub(crate) claimed_at: Option<Timestamp>,
+    /// When it is looked at again.
+    pub(crate) due_at: Timestamp,
+    /// How often the present dispatch was published.
+    pub(crate) published_times: i64,
+    /// How often it came back not sent.
+    pub(crate) tries: u32,
+    /// The provider's first id of it.
+    pub(crate) external_id: Option<String>,
+    /// The earliest time that anybody gave for its sending.
+    pub(crate) sent_at: Option<Timestamp>,
+    /// Why it waits or failed.
+    pub(crate) error: Option<PartError>,
+}
+
+const COLUMNS: &str = "SELECT o.message_id, o.part, o.lane, o.channel_kind, o.account, o.identity_id, o.position, \
+     o.payload, o.state, o.dispatch_no, o.claim, o.claimed_at, o.due_at, o.published_times, o.tries, \
+     o.resends, o.external_id, o.sent_at, o.error FROM outbound o ";
+
+/// Open parts that stand in front of `o` in its lane. An unconfirmed part that waits for a person
+/// holds nobody up any more.
+const BLOCKED: &str = "EXISTS (SELECT 1 FROM outbound e WHERE e.lane = o.lane AND e.position < o.position \
+     AND e.state IN ('queued', 'sending', 'unconfirmed') \
+     AND (e.state <> 'unconfirmed' OR e.due_at < 253402300799999)) ";
+
+/// The channel account of a row.
+pub(crate) fn channel(row: &Row) -> Result<ChannelAccount, StoreError> {
+    let kind = ChannelKind::new(row.text("channel_kind")?)
+        .map_err(|error| StoreError::unreadable("channel_kind", error))?;
+    Ok(ChannelAccount { kind, account: row.text("account")? })
+}
+
+/// A number that is never negative and never large.
+pub(crate) fn small(row: &Row, column: &str) -> Result<u32, StoreError> {
+    u32::try_from(row.int(column)?).map_err(|error| StoreError::unreadable(column, error))
+}
+
+fn part_of(row: &Row) -> Result<Part, StoreError> {
+    let state = row.text("state")?;
+    let state = PartState::from_name(&state).ok_or_else(|| StoreError::unreadable("state", &state))?;
+    Ok(Part {
+        message: row.parsed("message_id")?,
+        part: small(row, "part")?,
+        lane: row.text("lane")?,
+        channel: channel(row)?,
+        identity: row.parsed("identity_id")?,
+        position: row.int("position")?,
+        payload: row.json("payload")?,
+        standing: Standing {
+            state,
+            number: small(row, "dispatch_no")?,
+            claim: row.text_or_none("claim")?,
+            resends: small(row, "resends")?,
+        },
+        claimed_at: row.time_or_none("claimed_at")?,
+        due_at: row.time("due_at")?,
+        published_times: row.int("published_times")?,
+        tries: small(row, "tries")?,
+        external_id: row.text_or_none("external_id")?,
+        sent_at: row.time_or_none("sent_at")?,
+        error: row.json_or_none("error")?,
+    })
+}
+
+/// One part.
+pub(crate) async fn part(conn: &mut Conn, message: MessageId, part: u32) -> Result<Option<Part>, StoreError> {
+    let row = text_of(&[COLUMNS, "WHERE o.message_id = $1 AND o.part = $2"])
+        .bind(message)
+        .bind(part)
+        .first(conn)
+        .await?;
+    row.as_ref().map(part_of).transpose()
+}
+
+/// All parts of a message, in order; none for what does not go over the bus.
+pub(crate) async fn of_message(conn: &mut Conn, message: MessageId) -> Result<Vec<Part>, StoreError> {
+    let found =
+        text_of(&[COLUMNS, "WHERE o.message_id = $1 ORDER BY o.part"]).bind(message).all(conn).await?;
+    found.iter().map(part_of).collect()
+}
+
+/// The next free place in a lane; the thread's row is locked by now.
+pub(crate) async fn next_position(tx: &mut Tx, lane: &str) -> Result<i64, StoreError> {
+    let row = sql("SELECT COALESCE(MAX(position), 0) + 1 AS next FROM outbound WHERE lane = $1")
+        .bind(lane)
+        .first(tx)
+        .await?;
+    row.map_or(Ok(1), |row| row.int("next"))
+}
+
+/// Queues the parts of a message, one behind the other.
+pub(crate) async fn insert(
+    tx: &mut Tx,
+    lane: &str,
+    identity: IdentityId,
+    payloads: &[OutboundMessage],
+) -> Result<(), StoreError> {
+    let mut position = next_position(tx, lane).await?;
+    let due = tx.now();
+    for block in payloads.chunks(ROWS_MAX) {
+        let mut values = Vec::with_capacity(block.len() * 11);
+        for payload in block {
+            values.push(payload.dispatch.message_id.into());
+            values.push(payload.dispatch.part.into());
+            values.push(lane.into());
+            values.push((&payload.channel.kind).into());
+            values.push(payload.channel.account.as_str().into());
+            values.push(identity.into());
+            values.push(position.into());
+            values.push(json(payload)?.into());
+            values.push(PartState::Queued.as_str().into());
+            values.push(payload.dispatch.number.into());
+            values.push(due.into());
+            position += 1;
+        }
+        rows(
+            "INSERT INTO outbound (message_id, part, lane, channel_kind, account, identity_id, position, \
+             payload, state, dispatch_no, due_at) VALUES",
+            11,
+            values,
+            "",
+        )
+        .run(tx)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Writes where a part stands now, if it still stood as `was`. Within one transaction nobody else
+/// can have moved it; on a backend with several writers this is what refuses the second one.
+pub(crate) async fn save(tx: &mut Tx, part: &Part, was: &Standing<String>) -> Result<(), StoreError> {
+    let error = part.error.as_ref().map(json).transpose()?;
+    let touched =
+        sql("UPDATE outbound SET state = $1, dispatch_no = $2, claim = $3, resends = $4, claimed_at = $5, \
+         due_at = $6, published_times = $7, tries = $8, external_id = $9, sent_at = $10, error = $11 \
+         WHERE message_id = $12 AND part = $13 AND state = $14 AND dispatch_no = $15")
+        .bind(part.standing.state.as_str())
+        .bind(part.standing.number)
+        .bind(part.standing.claim.clone())
+        .bind(part.standing.resends)
+        .bind(part.claimed_at)
+        .bind(part.due_at)
+        .bind(part.published_times)
+        .bind(part.tries)
+        .bind(part.external_id.clone())
+        .bind(part.sent_at)
+        .bind(error)
+        .bind(part.message)
+        .bind(part.part)
+        .bind(was.state.as_str())
+        .bind(was.number)
+        .run(tx)
+        .await?;
+    if touched == 1 {
+        Ok(())
+    } else {
+        Err(StoreError::Passing("somebody else moved this part meanwhile".to_owned()))
+    }
+}
+
+/// The heads that are due: of each conversation the first open part, when it is queued and its
+/// channel account is not held.
+pub(crate) async fn due_heads(conn: &mut Conn, now: Timestamp, most: u32) -> Result<Vec<Part>, StoreError> {
+    let found = text_of(&[
+        COLUMNS,
+        "WHERE o.state = 'queued' AND o.due_at <= $1 AND NOT ",
+        BLOCKED,
+        "AND NOT EXISTS (SELECT 1 FROM channels c WHERE c.channel_kind = o.channel_kind \
+         AND c.account = o.account AND c.held_until > $1) ORDER BY o.due_at, o.lane LIMIT $2",
+    ])
+    .bind(now)
+    .bind(most)
+    .all(conn)
+    .await?;
+    found.iter().map(part_of).collect()
+}
+
+/// Notes that a dispatch was published, unless it moved meanwhile.
+pub(crate) async fn published(tx: &mut Tx, part: &Part, due_at: Timestamp) -> Result<(), StoreError> {
+    sql("UPDATE outbound SET published_times = published_times + 1, due_at = $1 \
+         WHERE message_id = $2 AND part = $3 AND state = 'queued' AND dispatch_no = $4 AND due_at = $5")
+    .bind(due_at)
+    .bind(part.message)
+    .bind(part.part)
+    .bind(part.standing.number)
+    .bind(part.due_at)
+    .run(tx)
+    .await?;
+    Ok(())
+}
+
+/// Parts whose report or settlement is overdue.
+pub(crate) async fn overdue(conn: &mut Conn, now: Timestamp, most: u32) -> Result<Vec<Part>, StoreError> {
+    let found = text_of(&[
+        COLUMNS,
+        "WHERE o.state IN ('sending', 'unconfirmed') AND o.due_at <= $1 ORDER BY o.due_at LIMIT $2",
+    ])
+    .bind(now)
+    .bind(most)
+    .all(conn)
+    .await?;
+    found.iter().map(part_of).collect()
+}
+
+/// When the dispatcher has something to do next, if nothing happens before.
+pub(crate) async fn next_due(conn: &mut Conn) -> Result<Option<Timestamp>, StoreError> {
+    let row =
+        sql("SELECT MIN(due_at) AS due FROM outbound WHERE state IN ('queued', 'sending', 'unconfirmed')")
+            .first(conn)
+            .await?;
+    row.map_or(Ok(None), |row| row.time_or_none("due"))
+}
+
+/// All unconfirmed parts, oldest claim first.
+pub(crate) async fn unconfirmed(conn: &mut Conn, most: u32) -> Result<Vec<Part>, StoreError> {
+    let found = text_of(&[
+        COLUMNS,
+        "WHERE o.state = 'unconfirmed' ORDER BY o.claimed_at, o.message_id, o.part LIMIT $1",
+    ])
+    .bind(most)
+    .all(conn)
+    .await?;
+    found.iter().map(part_of).collect()
+}
+
+/// Makes what waits on a channel account due now: it works again.
+pub(crate) async fn hurry(tx: &mut Tx, channel: &ChannelAccount) -> Result<(), StoreError> {
+    let now = tx.now();
+    sql("UPDATE outbound SET due_at = $1 WHERE channel_kind = $2 AND account = $3 AND state = 'queued' \
+         AND due_at > $1 AND published_times = 0")
+    .bind(now)
+    .bind(&channel.kind)
+    .bind(channel.account.as_str())
+    .run(tx)
+    .await?;
+    Ok(())
+}
+
+/// How many parts of each channel account are queued or under way, and how many unconfirmed.
+pub(crate) async fn counts(conn: &mut Conn) -> Result<Vec<(ChannelAccount, i64, i64)>, StoreError> {
+    let found = sql(
+        "SELECT channel_kind, account, SUM(CASE WHEN state = 'unconfirmed' THEN 0 ELSE 1 END) AS queued, \
+         SUM(CASE WHEN state = 'unconfirmed' THEN 1 ELSE 0 END) AS unconfirmed FROM outbound \
+         WHERE state IN ('queued', 'sending', 'unconfirmed') GROUP BY channel_kind, account",
+    )
+    .all(conn)
+    .await?;
+    found.iter().map(|row| Ok((channel(row)?, row.int("queued")?, row.int("unconfirmed")?))).collect()
+}
+
+/// Shows a message as *sending* when its first part was claimed.
+pub(crate) async fn now_sending(tx: &mut Tx, message: MessageId) -> Result<(), StoreError> {
+    sql("UPDATE messages SET status = 'sending' WHERE id = $1 AND status = 'queued'")
+        .bind(message)
+        .run(tx)
+        .await?;
+    Ok(())
+}
+
+/// What decides how long and how a message is tried.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
+    /// When it was accepted.
+    pub(crate) created_at: Timestamp,
+    /// A program wrote it.
+    pub(crate) by_bot: bool,
+    /// Since when the reply window of its recipient runs.
+    pub(crate) window_opened_at: Option<Timestamp>,
+    /// Since when its channel account is as it is.
+    pub(crate) channel_since: Option<Timestamp>,
+}
+
+/// The terms of a part.
+pub(crate) async fn terms(conn: &mut Conn, part: &Part) -> Result<Terms, StoreError> {
+    let row = sql("SELECT m.created_at, m.author_type, i.window_opened_at, c.since FROM messages m \
+         LEFT JOIN identities i ON i.id = $2 \
+         LEFT JOIN channels c ON c.channel_kind = m.channel_kind AND c.account = m.account WHERE m.id = $1")
+    .bind(part.message)
+    .bind(part.identity)
+    .first(conn)
+    .await?
+    .ok_or_else(|| StoreError::Damaged(format!("outbound part of {} has no message", part.message)))?;
+    Ok(Terms {
+        created_at: row.time("created_at")?,
+        by_bot: row.text("author_type")? == "bot",
+        window_opened_at: row.time_or_none("window_opened_at")?,
+        channel_since: row.time_or_none("since")?,
+    })
+}
+
+/// The message of a contact's thread that has a client's own id.
+pub(crate) async fn of_client(
+    conn: &mut Conn,
+    contact: ContactId,
+    client_message_id: &str,
+) -> Result<Option<MessageId>, StoreError> {
+    let row =
+        sql("SELECT m.id FROM identities i JOIN messages m ON m.identity_id = i.id WHERE i.contact_id = $1 \
+         AND m.client_message_id = $2 LIMIT 1")
+        .bind(contact)
+        .bind(client_message_id)
+        .first(conn)
+        .await?;
+    row.map(|row| row.parsed("id")).transpose()
+}
+
+/// The identity that the contact wrote from last.
+pub(crate) async fn last_heard(conn: &mut Conn, thread: ThreadId) -> Result<Option<IdentityId>, StoreError> {
+    let row = sql(
+        "SELECT identity_id FROM messages WHERE thread_id = $1 AND direction = 'in' ORDER BY seq DESC LIMIT 1",
+    )
+    .bind(thread)
+    .first(conn)
+    .await?;
+    row.map_or(Ok(None), |row| row.parsed_or_none("identity_id"))
+}

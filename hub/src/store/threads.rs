@@ -1,0 +1,184 @@
+//! Threads: one per contact, with the counter of its log.
+
+use loket_protocol::ids::{AgentId, CaseId, ContactId, MessageId, ThreadId};
+use loket_protocol::thread::ThreadStatus;
+use loket_protocol::time::Timestamp;
+
+use super::{Conn, Row, StoreError, Tx, Value, parts, rows, sql};
+use crate::requests::ThreadFilter;
+
+/// A thread's row.
+#[derive(Clone, Debug)]
+pub(crate) struct ThreadRow {
+    pub(crate) id: ThreadId,
+    pub(crate) contact_id: ContactId,
+    pub(crate) status: ThreadStatus,
+    pub(crate) case_id: Option<CaseId>,
+    pub(crate) assignee: Option<AgentId>,
+    pub(crate) seq: i64,
+    pub(crate) last_message_id: Option<MessageId>,
+    /// Zero when nothing was said yet.
+    pub(crate) last_message_at: Timestamp,
+    pub(crate) version: i64,
+    pub(crate) created_at: Timestamp,
+}
+
+const SELECT: &str = "SELECT t.id, t.contact_id, t.status, t.case_id, t.assignee, t.seq, \
+    t.last_message_id, t.last_message_at, t.version, t.created_at FROM threads t ";
+
+/// A status by its name in a column.
+pub(crate) fn status(row: &Row, column: &str) -> Result<ThreadStatus, StoreError> {
+    let name = row.text(column)?;
+    [ThreadStatus::Open, ThreadStatus::Resolved]
+        .into_iter()
+        .find(|status| status.as_str() == name)
+        .ok_or_else(|| StoreError::unreadable(column, name))
+}
+
+fn thread(row: &Row) -> Result<ThreadRow, StoreError> {
+    Ok(ThreadRow {
+        id: row.parsed("id")?,
+        contact_id: row.parsed("contact_id")?,
+        status: status(row, "status")?,
+        case_id: row.parsed_or_none("case_id")?,
+        assignee: row.parsed_or_none("assignee")?,
+        seq: row.int("seq")?,
+        last_message_id: row.parsed_or_none("last_message_id")?,
+        last_message_at: row.time("last_message_at")?,
+        version: row.int("version")?,
+        created_at: row.time("created_at")?,
+    })
+}
+
+/// A thread by its id.
+pub(crate) async fn row(conn: &mut Conn, id: ThreadId) -> Result<Option<ThreadRow>, StoreError> {
+    let row = parts(&[SELECT, "WHERE t.id = $1"]).bind(id).first(conn).await?;
+    row.as_ref().map(thread).transpose()
+}
+
+/// The thread of a contact.
+pub(crate) async fn of_contact(conn: &mut Conn, contact: ContactId) -> Result<Option<ThreadRow>, StoreError> {
+    let row = parts(&[SELECT, "WHERE t.contact_id = $1"]).bind(contact).first(conn).await?;
+    row.as_ref().map(thread).transpose()
+}
+
+/// Where a page of threads goes on: after this time and id, downwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Before {
+    pub(crate) at: i64,
+    pub(crate) id: ThreadId,
+}
+
+/// Threads in which something was said, newest first. `reader` is whose read marks count.
+pub(crate) async fn list(
+    conn: &mut Conn,
+    filter: &ThreadFilter,
+    reader: &str,
+    before: Option<Before>,
+    limit: u32,
+) -> Result<Vec<ThreadRow>, StoreError> {
+    let before = before.map(|before| (before.at, before.id.to_string()));
+    let (at, id) = before.unwrap_or((i64::MAX, String::new()));
+    // Each filter is a fixed text, so that the planner sees only those that are asked for; a number
+    // whose filter is not asked for is bound all the same, with its type, and unused.
+    let mut text = vec![
+        SELECT,
+        "WHERE t.last_message_at > 0 AND (t.last_message_at < $1 OR (t.last_message_at = $1 AND t.id < $2)) ",
+    ];
+    if filter.status.is_some() {
+        text.push("AND t.status = $4 ");
+    }
+    match filter.assignee {
+        Some(Some(_)) => text.push("AND t.assignee = $5 "),
+        Some(None) => text.push("AND t.assignee IS NULL "),
+        None => {}
+    }
+    if filter.channel.is_some() {
+        text.push(
+            "AND EXISTS (SELECT 1 FROM identities i WHERE i.contact_id = t.contact_id AND i.channel_kind = $6) ",
+        );
+    }
+    if filter.unread {
+        text.push(
+            "AND EXISTS (SELECT 1 FROM messages m WHERE m.thread_id = t.id AND m.direction = 'in' \
+             AND m.imported = 0 AND m.seq > COALESCE((SELECT r.seq FROM read_marks r \
+             WHERE r.agent_id = $3 AND r.thread_id = t.id), 0)) ",
+        );
+    }
+    text.push("ORDER BY t.last_message_at DESC, t.id DESC LIMIT $7");
+    let statement = parts(&text)
+        .bind(at)
+        .bind(id)
+        .bind(reader)
+        .bind(filter.status.map(ThreadStatus::as_str))
+        .bind(filter.assignee.flatten())
+        .bind(filter.channel.as_ref())
+        .bind(limit);
+    statement.all(conn).await?.iter().map(thread).collect()
+}
+
+/// The most messages that are counted as unread; an inbox shows no more.
+pub(crate) const UNREAD_MAX: i64 = 1000;
+
+/// How many of the customer's messages came after a reader's mark, at most [`UNREAD_MAX`].
+pub(crate) async fn unread(conn: &mut Conn, thread: ThreadId, reader: &str) -> Result<i64, StoreError> {
+    let row = sql("SELECT COUNT(*) AS n FROM (SELECT 1 FROM messages m WHERE m.thread_id = $1 \
+         AND m.direction = 'in' AND m.imported = 0 AND m.seq > COALESCE((SELECT r.seq FROM read_marks r \
+         WHERE r.agent_id = $2 AND r.thread_id = $1), 0) LIMIT $3) c")
+    .bind(thread)
+    .bind(reader)
+    .bind(UNREAD_MAX)
+    .first(conn)
+    .await?;
+    row.map_or(Ok(0), |row| row.int("n"))
+}
+
+/// What appending changes in a thread.
+#[derive(Clone, Debug)]
+pub(crate) struct Growth {
+    pub(crate) thread: ThreadId,
+    /// How many entries its log gets.
+    pub(crate) entries: i64,
+    /// A new message and its time; the last message is the one of the latest time.
+    pub(crate) last_message: Option<(MessageId, Timestamp)>,
+    /// The case that begins with it.
+    pub(crate) opens: Option<CaseId>,
+}
+
+/// Draws numbers for many threads at once and moves them forward; each thread at most once. Answers
+/// the first number of each.
+pub(crate) async fn grow(tx: &mut Tx, growths: &[Growth]) -> Result<Vec<(ThreadId, i64)>, StoreError> {
+    let mut drawn = Vec::with_capacity(growths.len());
+    for chunk in growths.chunks(super::ROWS_MAX) {
+        let values = chunk
+            .iter()
+            .flat_map(|growth| -> [Value; 5] {
+                let (message, at) = growth.last_message.unzip();
+                [growth.thread.into(), growth.entries.into(), message.into(), at.into(), growth.opens.into()]
+            })
+            .collect();
+        let found = rows(
+            "WITH g (id, entries, message_id, message_at, case_id) AS (VALUES",
+            5,
+            values,
+            ") UPDATE threads SET seq = threads.seq + g.entries, \
+             last_message_id = CASE WHEN g.message_at >= threads.last_message_at THEN g.message_id \
+             ELSE threads.last_message_id END, \
+             last_message_at = CASE WHEN g.message_at > threads.last_message_at THEN g.message_at \
+             ELSE threads.last_message_at END, \
+             case_id = COALESCE(g.case_id, threads.case_id), \
+             status = CASE WHEN g.case_id IS NULL THEN threads.status ELSE 'open' END, \
+             version = threads.version + CASE WHEN g.case_id IS NULL THEN 0 ELSE 1 END \
+             FROM g WHERE threads.id = g.id RETURNING threads.id AS id, threads.seq - g.entries + 1 AS first",
+        )
+        .all(tx)
+        .await?;
+        for row in &found {
+            drawn.push((row.parsed("id")?, row.int("first")?));
+        }
+    }
+    if drawn.len() != growths.len() {
+        return Err(StoreError::Constraint("there is no such thread".to_owned()));
+    }
+    Ok(drawn)
+}

@@ -1,0 +1,126 @@
+//! Visitors of web sites. Their token is known by its hash only.
+
+use loket_protocol::channel::ChannelAccount;
+use loket_protocol::contact::HandleKind;
+use loket_protocol::ids::{ContactId, IdentityId, MessageId, ThreadId, VisitorId};
+use loket_protocol::time::Timestamp;
+
+use super::{Conn, StoreError, Tx, sql};
+
+/// How exact the time of the last visit is: it is not written more often.
+const SEEN_GRAIN_MS: i64 = 60_000;
+
+/// A visitor's row.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct VisitorRow {
+    pub(crate) id: VisitorId,
+    pub(crate) last_seen_at: Timestamp,
+}
+
+/// The visitor whose token has this hash.
+pub(crate) async fn by_token(
+    conn: &mut Conn,
+    site: &str,
+    token_hash: &str,
+) -> Result<Option<VisitorRow>, StoreError> {
+    let row = sql("SELECT id, last_seen_at FROM visitors WHERE site = $1 AND token_hash = $2")
+        .bind(site)
+        .bind(token_hash)
+        .first(conn)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(VisitorRow { id: row.parsed("id")?, last_seen_at: row.time("last_seen_at")? }))
+}
+
+/// Makes a visitor. False when the hash is somebody's already.
+pub(crate) async fn make(
+    tx: &mut Tx,
+    id: VisitorId,
+    site: &str,
+    token_hash: &str,
+) -> Result<bool, StoreError> {
+    let now = tx.now();
+    let made = sql(
+        "INSERT INTO visitors (id, site, token_hash, created_at, last_seen_at) VALUES ($1, $2, $3, $4, $4) \
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(id)
+    .bind(site)
+    .bind(token_hash)
+    .bind(now)
+    .run(tx)
+    .await?;
+    Ok(made == 1)
+}
+
+/// True when the last visit is long enough ago to be written again.
+pub(crate) fn is_stale(visitor: &VisitorRow, now: Timestamp) -> bool {
+    now.millis_since(visitor.last_seen_at) >= SEEN_GRAIN_MS
+}
+
+/// Notes a visit.
+pub(crate) async fn seen(tx: &mut Tx, id: VisitorId) -> Result<(), StoreError> {
+    let now = tx.now();
+    sql("UPDATE visitors SET last_seen_at = $2 WHERE id = $1").bind(id).bind(now).run(tx).await?;
+    Ok(())
+}
+
+/// Where a visitor's words are, once they have written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) identity: IdentityId,
+    pub(crate) thread: ThreadId,
+    pub(crate) contact: ContactId,
+}
+
+/// The conversation of a visitor of a site, once they have written.
+pub(crate) async fn place(
+    conn: &mut Conn,
+    site: &ChannelAccount,
+    visitor: VisitorId,
+) -> Result<Option<Place>, StoreError> {
+    let row = sql("SELECT i.id AS identity_id, t.id AS thread_id, t.contact_id FROM handles h \
+         JOIN identities i ON i.id = h.identity_id JOIN threads t ON t.contact_id = i.contact_id \
+         WHERE h.channel_kind = $1 AND h.account = $2 AND h.kind = $3 AND h.value = $4 AND h.identifies = 1")
+    .bind(&site.kind)
+    .bind(&site.account)
+    .bind(HandleKind::Visitor.as_str())
+    .bind(visitor)
+    .first(conn)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(Place {
+        identity: row.parsed("identity_id")?,
+        thread: row.parsed("thread_id")?,
+        contact: row.parsed("contact_id")?,
+    }))
+}
+
+/// What was said in a visitor's conversation after a seq, ascending; no notes, and nothing of other
+/// conversations of the same person.
+pub(crate) async fn said_after(
+    conn: &mut Conn,
+    place: Place,
+    seq: i64,
+    limit: u32,
+) -> Result<Vec<MessageId>, StoreError> {
+    let found = sql("SELECT id FROM messages WHERE thread_id = $1 AND identity_id = $2 AND seq > $3 \
+         AND direction IN ('in', 'out') ORDER BY seq LIMIT $4")
+    .bind(place.thread)
+    .bind(place.identity)
+    .bind(seq)
+    .bind(limit)
+    .all(conn)
+    .await?;
+    found.iter().map(|row| row.parsed("id")).collect()
+}
+
+/// True when this site has this visitor.
+pub(crate) async fn is_known(conn: &mut Conn, site: &str, visitor: VisitorId) -> Result<bool, StoreError> {
+    let row = sql("SELECT 1 AS one FROM visitors WHERE site = $1 AND id = $2")
+        .bind(site)
+        .bind(visitor)
+        .first(conn)
+        .await?;
+    Ok(row.is_some())
+}

@@ -1,0 +1,162 @@
+//! What web chat asks: visitors live here, because connectors own nothing of record. A visitor sees
+//! their own conversation and nothing else of the thread: no notes, no other channel.
+
+use loket_backbone::bus::{Lease, Wire};
+use loket_protocol::asks::{WebchatAsk, WebchatReply};
+use loket_protocol::channel::ChannelAccount;
+use loket_protocol::ids::VisitorId;
+use loket_protocol::message::{AuthorType, Message};
+use loket_protocol::topics::WEBCHAT;
+use tokio_util::sync::CancellationToken;
+
+use crate::store::visitors::{self, VisitorRow};
+use crate::store::{Conn, StoreError, messages};
+use crate::{Hub, HubError, worker};
+
+/// The most messages of one answer.
+const HISTORY_MAX: u32 = 100;
+/// How many questions are taken at once.
+const QUESTIONS_AT_ONCE: usize = 32;
+/// Digits of a token's hash.
+const HASH_DIGITS: usize = 64;
+
+fn is_hash(text: &str) -> bool {
+    text.len() == HASH_DIGITS && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// What the visitor may see of a message: nothing that is ours alone.
+fn for_visitor(mut message: Message) -> Message {
+    if message.author.kind != AuthorType::Contact {
+        message.author.id = None;
+    }
+    message.status_detail = None;
+    message.external_id = None;
+    message
+}
+
+impl Hub {
+    /// Answers web chat's questions until told to stop.
+    pub(crate) async fn answer_webchat(self, stop: CancellationToken) {
+        let wire = self.inner().wire.clone();
+        let take = || wire.questions(&WEBCHAT, QUESTIONS_AT_ONCE);
+        worker::run("webchat", stop, take, |leases| self.answer_visitors(leases)).await;
+    }
+
+    async fn answer_visitors(&self, leases: Vec<Box<dyn Lease>>) -> Result<(), HubError> {
+        for lease in leases {
+            let answer = match Wire::read::<WebchatAsk>(lease.as_ref()) {
+                Ok(ask) => self.webchat(ask).await?,
+                Err(_) => WebchatReply::Unknown,
+            };
+            if let Err(error) = Wire::reply(lease, &answer).await {
+                tracing::debug!(%error, "an answer to web chat was lost");
+            }
+        }
+        Ok(())
+    }
+
+    /// The channel account of a site, when it is configured.
+    pub(crate) fn site(&self, name: &str) -> Option<ChannelAccount> {
+        let accounts = self.inner().accounts.values();
+        let mut sites = accounts.filter(|account| account.capabilities.reads_the_thread);
+        sites.find(|account| account.channel.account == name).map(|account| account.channel.clone())
+    }
+
+    /// Answers one question of web chat.
+    pub(crate) async fn webchat(&self, ask: WebchatAsk) -> Result<WebchatReply, HubError> {
+        match ask {
+            WebchatAsk::Visit { site, token_hash, new_token_hash } => {
+                self.visit(&site, token_hash.as_deref(), &new_token_hash).await
+            }
+            WebchatAsk::Visitor { site, token_hash } => {
+                let Some(account) = self.site(&site) else { return Ok(WebchatReply::Unknown) };
+                let mut reader = self.inner().store.read().await?;
+                match visitors::by_token(&mut reader, &site, &token_hash).await? {
+                    Some(visitor) => Ok(known(&mut reader, &account, visitor.id, false).await?),
+                    None => Ok(WebchatReply::Unknown),
+                }
+            }
+            WebchatAsk::History { site, visitor, after_seq } => self.history(&site, visitor, after_seq).await,
+        }
+    }
+
+    async fn visit(
+        &self,
+        site: &str,
+        token_hash: Option<&str>,
+        new_token_hash: &str,
+    ) -> Result<WebchatReply, HubError> {
+        let Some(account) = self.site(site) else { return Ok(WebchatReply::Unknown) };
+        if let Some(hash) = token_hash {
+            let mut reader = self.inner().store.read().await?;
+            if let Some(visitor) = visitors::by_token(&mut reader, site, hash).await? {
+                let answer = known(&mut reader, &account, visitor.id, false).await?;
+                drop(reader);
+                self.note_visit(visitor).await?;
+                return Ok(answer);
+            }
+        }
+        if !is_hash(new_token_hash) {
+            return Ok(WebchatReply::Unknown);
+        }
+        let mut tx = self.inner().store.begin().await?;
+        let mut visitor: VisitorId = tx.id();
+        let is_new = visitors::make(&mut tx, visitor, site, new_token_hash).await?;
+        if !is_new {
+            // The same question again, because its answer was lost.
+            let before = visitors::by_token(&mut tx, site, new_token_hash).await?;
+            visitor = before.map_or(visitor, |row| row.id);
+        }
+        let answer = known(&mut tx, &account, visitor, true).await?;
+        tx.commit().await?;
+        metrics::counter!("loket_visitor_made_total").increment(u64::from(is_new));
+        Ok(answer)
+    }
+
+    async fn note_visit(&self, visitor: VisitorRow) -> Result<(), HubError> {
+        if visitors::is_stale(&visitor, self.inner().clock.now()) {
+            let mut tx = self.inner().store.begin().await?;
+            visitors::seen(&mut tx, visitor.id).await?;
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+
+    async fn history(
+        &self,
+        site: &str,
+        visitor: VisitorId,
+        after_seq: i64,
+    ) -> Result<WebchatReply, HubError> {
+        let Some(account) = self.site(site) else { return Ok(WebchatReply::Unknown) };
+        let mut reader = self.inner().store.snapshot().await?;
+        if !visitors::is_known(&mut reader, site, visitor).await? {
+            return Ok(WebchatReply::Unknown);
+        }
+        let Some(place) = visitors::place(&mut reader, &account, visitor).await? else {
+            return Ok(WebchatReply::History { messages: Vec::new(), more: false });
+        };
+        let mut ids = visitors::said_after(&mut reader, place, after_seq, HISTORY_MAX + 1).await?;
+        let most = usize::try_from(HISTORY_MAX).unwrap_or(usize::MAX);
+        let more = ids.len() > most;
+        ids.truncate(most);
+        let mut found = messages::by_ids(&mut reader, &ids).await?;
+        found.sort_by_key(|message| message.seq);
+        Ok(WebchatReply::History { messages: found.into_iter().map(for_visitor).collect(), more })
+    }
+}
+
+async fn known(
+    conn: &mut Conn,
+    site: &ChannelAccount,
+    visitor: VisitorId,
+    is_new: bool,
+) -> Result<WebchatReply, StoreError> {
+    let place = visitors::place(conn, site, visitor).await?;
+    Ok(WebchatReply::Visitor {
+        visitor,
+        is_new,
+        thread_id: place.map(|place| place.thread),
+        contact_id: place.map(|place| place.contact),
+    })
+}
