@@ -1,6 +1,7 @@
 //! What this crate's tests stand on: a real bus and a real server on a port of its own, a channel
 //! that does what the test says, and waiting for a condition with a deadline.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -78,8 +79,10 @@ pub(crate) fn http() -> reqwest::Client {
 /// The signature of `body` as the fixtures' app makes it.
 pub(crate) fn sign(body: &[u8]) -> String {
     let mac = Hmac::<Sha256>::new_from_slice(b"loket-test-secret").unwrap().chain_update(body);
-    let digits: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256={digits}")
+    mac.finalize().into_bytes().iter().fold("sha256=".to_owned(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
 }
 
 /// Waits until `check` gives something.
@@ -97,6 +100,9 @@ pub(crate) async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Op
 
 type Receive = Box<dyn Fn(&Callback) -> Result<Received, Rejected> + Send + Sync>;
 type Sending = Box<dyn Fn(&OutboundMessage) -> Result<Taken, SendError> + Send + Sync>;
+
+/// Channels by name, as the role keeps them.
+pub(crate) type Channels = Vec<(&'static str, Arc<dyn Channel>)>;
 
 /// A channel that does what the test says. It authenticates everything that carries a signature.
 pub(crate) struct Scripted {
@@ -128,7 +134,7 @@ impl Default for Scripted {
 }
 
 impl Scripted {
-    pub(crate) fn shared(self) -> (Arc<Self>, Vec<(&'static str, Arc<dyn Channel>)>) {
+    pub(crate) fn shared(self) -> (Arc<Self>, Channels) {
         let own = Arc::new(self);
         let channel: Arc<dyn Channel> = Arc::<Self>::clone(&own);
         (own, vec![("scripted", channel)])

@@ -39,7 +39,7 @@ fn open(ground: &Ground, channels: &[(&'static str, Arc<dyn Channel>)], limits: 
     serve(move |service| configure(&ingress, service))
 }
 
-async fn open_real(ground: &Ground) -> SocketAddr {
+fn open_real(ground: &Ground) -> SocketAddr {
     open(ground, &real_channels(&ground.clock), Limits::default())
 }
 
@@ -78,7 +78,7 @@ async fn nothing_is_stored(ground: &Ground) {
 #[tokio::test]
 async fn every_fixture_is_taken_and_its_bytes_are_kept() {
     let ground = Ground::new().await;
-    let address = open_real(&ground).await;
+    let address = open_real(&ground);
     let (mut fixtures, mut items) = (0, 0);
     for kind in ["whatsapp", "messenger"] {
         for file in std::fs::read_dir(folder(kind).join("fixtures")).unwrap() {
@@ -107,7 +107,7 @@ async fn every_fixture_is_taken_and_its_bytes_are_kept() {
 #[tokio::test]
 async fn what_is_not_signed_is_refused_and_not_stored() {
     let ground = Ground::new().await;
-    let address = open_real(&ground).await;
+    let address = open_real(&ground);
     let body = std::fs::read(folder("whatsapp").join("fixtures/text.json")).unwrap();
     let good = sign(&body);
     let bad = [
@@ -135,7 +135,7 @@ async fn what_is_not_signed_is_refused_and_not_stored() {
 #[tokio::test]
 async fn a_body_over_the_limit_is_refused_in_both_framings() {
     let ground = Ground::new().await;
-    let address = open_real(&ground).await;
+    let address = open_real(&ground);
     let body = vec![b' '; 5 * 1024 * 1024];
     let signature = sign(&body);
     let answer = problem(post(address, "whatsapp", body.clone(), &signature).await).await;
@@ -152,7 +152,7 @@ async fn a_body_over_the_limit_is_refused_in_both_framings() {
 #[tokio::test]
 async fn a_signed_body_of_just_under_the_limit_is_taken_whatever_is_in_it() {
     let ground = Ground::new().await;
-    let address = open_real(&ground).await;
+    let address = open_real(&ground);
     let text = std::fs::read_to_string(folder("whatsapp").join("fixtures/text.json")).unwrap();
     let padding = "x".repeat(BODY_BYTES_MAX - text.len() - 20);
     let body = text.replacen('{', &format!(r#"{{"padding":"{padding}","#), 1).into_bytes();
@@ -167,7 +167,7 @@ async fn a_signed_body_of_just_under_the_limit_is_taken_whatever_is_in_it() {
 #[tokio::test]
 async fn signed_junk_is_400_or_parked_and_never_5xx() {
     let ground = Ground::new().await;
-    let address = open_real(&ground).await;
+    let address = open_real(&ground);
     let message = |text: &str| {
         format!(
             r#"{{"object":"whatsapp_business_account","entry":[{{"id":"215000000000101","changes":[{{"field":"messages",
@@ -213,7 +213,7 @@ async fn signed_junk_is_400_or_parked_and_never_5xx() {
 #[tokio::test]
 async fn unknown_paths_and_methods_are_problems() {
     let ground = Ground::new().await;
-    let address = open_real(&ground).await;
+    let address = open_real(&ground);
     let path = |rest: &str| format!("http://{address}/callbacks{rest}");
     // Web chat is a channel, but nobody calls it back.
     for rest in ["/telegram", "/webchat", "/whatsapp/x", "/", "", "/WhatsApp"] {
@@ -231,7 +231,7 @@ async fn unknown_paths_and_methods_are_problems() {
 #[tokio::test]
 async fn the_handshake_echoes_as_plain_text_or_refuses() {
     let ground = Ground::new().await;
-    let address = open_real(&ground).await;
+    let address = open_real(&ground);
     let get = async |query: &str| {
         http().get(format!("http://{address}/callbacks/messenger?{query}")).send().await.unwrap()
     };
@@ -396,7 +396,7 @@ async fn a_body_of_too_many_items_is_parked_whole() {
 #[tokio::test]
 async fn thirty_callbacks_at_once_are_all_taken() {
     let ground = Ground::new().await;
-    let address = open_real(&ground).await;
+    let address = open_real(&ground);
     let text = std::fs::read_to_string(folder("whatsapp").join("fixtures/text.json")).unwrap();
     let id = "wamid.HBgLMzE2MDAwMDAwNDIVAgASGBRDNDQ3QTUyQzdCNUEzRDdCMDcxQQA=";
     assert!(text.contains(id));

@@ -115,7 +115,7 @@ async fn a_claimed_message_is_sent_once_and_reported() {
     let external_id = format!("sent:{}", message.dispatch.outbox_id());
     assert_eq!(report.outcome, Outcome::Sent { external_id, learnt: Vec::new() });
     all_acknowledged(&ground).await;
-    assert_eq!(*channel.sent.lock().unwrap(), [message.clone()]);
+    assert_eq!(*channel.sent.lock().unwrap(), std::slice::from_ref(&message));
     let asked = claims.asked();
     assert_eq!(asked.len(), 1);
     assert_eq!(asked[0].dispatch, message.dispatch);
