@@ -53,3 +53,37 @@ impl Clock {
         T::mint(self.now(), random::bytes())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use loket_protocol::ids::MessageId;
+
+    use super::*;
+
+    #[test]
+    fn a_movable_clock_is_moved_for_all_its_clones_and_a_system_clock_is_not() {
+        let clock = Clock::movable();
+        let clone = clock.clone();
+        let (before, begun) = (clone.now(), clone.instant());
+        clock.advance(Duration::from_hours(2));
+        let moved = clone.now().millis_since(before);
+        assert!((7_200_000..7_260_000).contains(&moved), "{moved}");
+        assert!(clone.instant().duration_since(begun) < Duration::from_mins(1), "measuring is not moved");
+
+        let system = Clock::system();
+        let before = system.now();
+        system.advance(Duration::from_hours(2));
+        assert!(system.now().millis_since(before) < 60_000);
+    }
+
+    #[test]
+    fn ids_carry_the_time_and_differ() {
+        let clock = Clock::movable();
+        let early: Vec<String> = (0..100).map(|_| clock.id::<MessageId>().to_string()).collect();
+        clock.advance(Duration::from_secs(1));
+        let late = clock.id::<MessageId>().to_string();
+        let different: std::collections::HashSet<_> = early.iter().collect();
+        assert_eq!(different.len(), 100);
+        assert!(early.iter().all(|id| *id < late), "a later id sorts behind");
+    }
+}

@@ -49,3 +49,32 @@ impl<'de> Deserialize<'de> for Secret {
         String::deserialize(deserializer).map(Self::new)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_never_shows_its_value() {
+        let secret = Secret::new("hunter2");
+        assert_eq!(format!("{secret:?} {:#?}", Some(&secret)).matches("hunter2").count(), 0);
+        assert_eq!(secret.expose(), "hunter2");
+        let read: Secret = serde_json::from_str(r#""hunter2""#).unwrap();
+        assert_eq!(read.expose(), "hunter2");
+        let wrong = serde_json::from_str::<Secret>("12345").unwrap_err().to_string();
+        assert!(wrong.contains("string"), "{wrong}");
+    }
+
+    #[test]
+    fn it_compares_in_full() {
+        let secret = Secret::new("hunter2");
+        for (candidate, equal) in
+            [("hunter2", true), ("hunter", false), ("hunter22", false), ("Hunter2", false), ("", false)]
+        {
+            assert_eq!(secret.is(candidate), equal, "{candidate:?}");
+        }
+        assert!(same(b"", b""));
+        assert!(!secret.is_empty());
+        assert!(Secret::default().is_empty());
+    }
+}

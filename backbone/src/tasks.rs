@@ -61,3 +61,48 @@ impl Drop for PanicGuard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    #[tokio::test]
+    async fn stopping_tells_every_task_and_waits_for_it() {
+        let tasks = Tasks::new();
+        let (done, mut ended) = tokio::sync::mpsc::channel(8);
+        for _ in 0..3 {
+            let (stop, done) = (tasks.stop_sign(), done.clone());
+            tasks.clone().spawn("waits", async move {
+                stop.cancelled().await;
+                done.send(()).await.unwrap();
+            });
+        }
+        assert!(tasks.stop(PATIENCE).await);
+        for _ in 0..3 {
+            assert_eq!(ended.try_recv(), Ok(()), "it had ended before stop returned");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_task_that_does_not_stop_is_told_of() {
+        let tasks = Tasks::new();
+        tasks.spawn("deaf", std::future::pending());
+        assert!(!tasks.stop(Duration::from_millis(20)).await);
+    }
+
+    #[tokio::test]
+    async fn a_task_that_ends_stops_nobody_and_one_that_panics_stops_all() {
+        let tasks = Tasks::new();
+        let stop = tasks.stop_sign();
+        let (done, ended) = tokio::sync::oneshot::channel();
+        tasks.spawn("ends", async { done.send(()).unwrap() });
+        ended.await.unwrap();
+        tokio::task::yield_now().await;
+        assert!(!stop.is_cancelled());
+        tasks.spawn("panics", async { panic!("on purpose") });
+        tokio::time::timeout(PATIENCE, stop.cancelled()).await.unwrap();
+        assert!(tasks.stop(PATIENCE).await, "and it does not hold up the stop");
+    }
+}

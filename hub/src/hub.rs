@@ -19,6 +19,7 @@ use crate::requests::HubHealth;
 use crate::seal::MasterKey;
 use crate::settings::HubSettings;
 use crate::store::{Store, StoreError, channels, installation, log, parked};
+use crate::{ingest, sequencer, sweeps};
 
 /// The verbs of Loket: the only door to threads, identities and everything of record. Cheap to
 /// clone; all clones are the same hub.
@@ -97,7 +98,12 @@ impl Hub {
     }
 
     /// Starts all workers of the hub; they end when `tasks` are told to stop.
-    pub fn start(&self, _tasks: &Tasks) {}
+    pub fn start(&self, tasks: &Tasks) {
+        let inner = &self.inner;
+        ingest::start(inner, tasks);
+        sequencer::start(inner, tasks);
+        sweeps::start(inner, tasks);
+    }
 
     /// Whether the hub can do its work right now.
     pub async fn health(&self) -> HubHealth {

@@ -224,3 +224,55 @@ impl Wire {
         serde_json::from_slice(&lease.item().payload).map_err(|e| BusError::Unreadable(e.to_string()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use loket_protocol::topics::{CLAIMS, PARKED, SUBJECTS, TOPICS};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_cannot_be_opened_is_refused_with_what_to_change() {
+        for (url, sentence) in [
+            ("amqp://guest:hunter2@host", "the only one that there is so far is embedded:DIR"),
+            ("nonsense", "the only one that there is so far is embedded:DIR"),
+            ("", "the only one that there is so far is embedded:DIR"),
+            ("embedded:", "names no directory"),
+            ("embedded:?durability=relaxed", "names no directory"),
+            ("embedded:dir?fast=yes", "?durability=relaxed"),
+        ] {
+            let refused = open(url, Clock::system(), &[], &[]).await.map(|_| ()).unwrap_err();
+            assert!(matches!(refused, BusError::Refused(_)), "{url}: {refused:?}");
+            let said = refused.to_string();
+            assert!(said.contains(sentence), "{url}: {said}");
+            assert!(!said.contains("hunter2"), "{said}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_typed_handle_carries_values_and_questions() {
+        let home = tempfile::tempdir().unwrap();
+        let url = format!("embedded:{}?durability=relaxed", home.path().display());
+        let wire = Wire::new(open(&url, Clock::system(), TOPICS, SUBJECTS).await.unwrap());
+        let item = Wire::item("id".into(), "key".into(), "trace".into(), &["a", "value"]).unwrap();
+        wire.publish(&PARKED, &[item]).await.unwrap();
+        let lease = wire.lease(&PARKED, 1).await.unwrap().pop().unwrap();
+        assert_eq!(Wire::read::<Vec<String>>(&*lease).unwrap(), ["a", "value"]);
+        assert!(matches!(Wire::read::<u64>(&*lease), Err(BusError::Unreadable(_))));
+        ack_all(vec![lease]).await;
+        assert_eq!(wire.bus().depth(PARKED.name, PARKED.group).await.unwrap().items, 0);
+
+        let clerk = async {
+            let question = wire.questions(&CLAIMS, 1).await.unwrap().pop().unwrap();
+            Wire::reply(question, &"not what was agreed").await.unwrap();
+        };
+        let message_id = Clock::system().id();
+        let ask = loket_protocol::asks::ClaimAsk {
+            dispatch: loket_protocol::outbound::Dispatch { message_id, part: 1, number: 1 },
+            nonce: "nonce".to_owned(),
+        };
+        let (asked, ()) = tokio::join!(wire.ask(&CLAIMS, &ask, Duration::from_secs(10)), clerk);
+        assert!(matches!(asked, Err(BusError::Unreadable(_))), "{asked:?}");
+        wire.bus().close().await;
+    }
+}

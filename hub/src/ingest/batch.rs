@@ -9,15 +9,16 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use loket_protocol::channel::ChannelAccount;
 use loket_protocol::event::EventType;
 use loket_protocol::ids::{IdentityId, MessageId, ParkedId, ThreadId};
-use loket_protocol::inbound::{Fact, InboundEvent};
-use loket_protocol::message::Message;
+use loket_protocol::inbound::{Fact, INBOUND_VERSION, InboundEvent, MessageFact};
+use loket_protocol::message::{Content, Message};
 use loket_protocol::time::Timestamp;
 
 use super::people::People;
 use super::told::Told;
+use crate::parked::Placeholder;
 use crate::store::contacts::{self, Touch};
 use crate::store::inbox::{self, Effect, Key};
-use crate::store::{ROWS_MAX, StoreError, Tx, channels, log, parked};
+use crate::store::{ROWS_MAX, StoreError, Tx, channels, log, messages, parked};
 
 /// How long keys are kept whose effect is no message (`reliability-contract` §5).
 const KEEP_MS: i64 = 14 * 24 * 60 * 60 * 1000;
@@ -50,8 +51,8 @@ pub(super) struct Work<'a> {
     pub(super) key: String,
     /// The id of the message that it makes, if it makes one.
     pub(super) message: MessageId,
-    /// It was parked before and can be read now; with its placeholder in the thread.
-    pub(super) parked: Option<(ParkedId, Option<MessageId>)>,
+    /// It was parked before and can be read now.
+    pub(super) parked: Option<Replaced>,
 }
 
 /// A transaction at work.
@@ -61,11 +62,41 @@ pub(super) struct Batch<'t> {
     touches: HashMap<IdentityId, Touch>,
 }
 
+/// A parked item that is read after all.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Replaced {
+    pub(crate) parked: ParkedId,
+    /// What stands for it in the thread.
+    pub(crate) placeholder: Option<MessageId>,
+}
+
 /// Carries out events in their order, in one transaction that the caller commits. Everything or, with
 /// an error, nothing that may be kept.
 pub(crate) async fn apply(tx: &mut Tx, events: &[InboundEvent]) -> Result<Applied, StoreError> {
     let mut applied = Applied::default();
     let works = claim(tx, events, &mut applied).await?;
+    carry_out(tx, works, applied).await
+}
+
+/// The same for the events of a parked item: the first message among them takes the place of the
+/// item's placeholder.
+pub(crate) async fn apply_replacing(
+    tx: &mut Tx,
+    events: &[InboundEvent],
+    replaced: Replaced,
+) -> Result<Applied, StoreError> {
+    let mut applied = Applied::default();
+    let mut works = claim(tx, events, &mut applied).await?;
+    if works.iter().all(|work| work.parked.is_none()) {
+        let first = works.iter_mut().find(|work| effect_of(&work.event.fact) == Effect::Message);
+        if let Some(first) = first {
+            first.parked = Some(replaced);
+        }
+    }
+    carry_out(tx, works, applied).await
+}
+
+async fn carry_out(tx: &mut Tx, works: Vec<Work<'_>>, mut applied: Applied) -> Result<Applied, StoreError> {
     let mut batch = Batch { tx, people: People::default(), touches: HashMap::new() };
     batch.carry_out(&works).await?;
     for work in &works {
@@ -73,6 +104,36 @@ pub(crate) async fn apply(tx: &mut Tx, events: &[InboundEvent]) -> Result<Applie
         *applied.done.entry((channel, work.event.fact.kind())).or_default() += 1;
     }
     Ok(applied)
+}
+
+/// Puts a placeholder for a parked item into the thread of its sender. `None` when what it stands for
+/// is there already.
+pub(crate) async fn placeholder(
+    tx: &mut Tx,
+    from: &Placeholder,
+    key: &str,
+    words: &str,
+) -> Result<Option<MessageId>, StoreError> {
+    let said = MessageFact {
+        external_id: from.external_id.clone(),
+        content: Content { kind: "parked".to_owned(), text: Some(words.to_owned()), ..Content::default() },
+        ..MessageFact::default()
+    };
+    let event = InboundEvent {
+        v: INBOUND_VERSION,
+        channel: from.channel.clone(),
+        customer: Some(from.customer.clone()),
+        at: from.at.unwrap_or(from.received_at),
+        at_is_arrival: from.at.is_none(),
+        received_at: from.received_at,
+        standby: false,
+        opens_window: None,
+        fact: Fact::Message(said),
+    };
+    let id = tx.id();
+    let works = vec![Work { event: &event, key: key.to_owned(), message: id, parked: None }];
+    carry_out(tx, works, Applied::default()).await?;
+    Ok(messages::standing(tx, id).await?.map(|_| id))
 }
 
 /// The events whose keys are new, or whose item was parked. All others are absorbed.
@@ -100,8 +161,8 @@ async fn claim<'a>(
     let mut waiting = HashMap::new();
     for chunk in known.chunks(ROWS_MAX) {
         for (key, id) in inbox::parked_among(tx, chunk).await? {
-            if let Some(item) = parked::open_item(tx, &id).await? {
-                waiting.insert(key, item);
+            if let Some((parked, placeholder)) = parked::open_item(tx, &id).await? {
+                waiting.insert(key, Replaced { parked, placeholder });
             }
         }
     }
@@ -153,8 +214,8 @@ impl Batch<'_> {
             self.carry_out_run(run).await?;
         }
         for work in works {
-            if let Some((parked, _)) = work.parked {
-                parked::was_read(self.tx, parked).await?;
+            if let Some(replaced) = work.parked {
+                parked::was_read(self.tx, replaced.parked).await?;
             }
         }
         self.move_forward(works).await

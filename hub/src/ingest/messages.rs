@@ -355,7 +355,7 @@ fn existing(
     said: &MessageFact,
     known: &HashMap<(ChannelAccount, String), MessageId>,
 ) -> Option<MessageId> {
-    if let Some((_, Some(placeholder))) = work.parked {
+    if let Some(placeholder) = work.parked.and_then(|replaced| replaced.placeholder) {
         return Some(placeholder);
     }
     known.get(&(work.event.channel.clone(), said.external_id.clone()?)).copied()

@@ -1,10 +1,284 @@
 //! Ingest: from the bus into threads, once however often it arrives (`reliability-contract` §2, §7).
+//!
+//! A batch is one transaction. A batch that fails is done again one by one. An item that was leased
+//! before is taken alone, and its turn is counted, committed, before it is touched: so a crash in
+//! company costs the others one turn, and only the guilty one reaches the limit and is parked. While
+//! the store itself is in trouble nothing is leased and nobody is blamed.
 
 mod batch;
+mod carry;
 mod marking;
 mod messages;
 mod notices;
 mod people;
 mod told;
 
-pub(crate) use batch::{Applied, apply};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use loket_backbone::bus::{Item, Lease, ack_all};
+use loket_backbone::random;
+use loket_backbone::tasks::Tasks;
+use tokio_util::sync::CancellationToken;
+
+use crate::hub::Inner;
+use crate::store::{StoreError, upkeep};
+use crate::worker::pause;
+
+pub(crate) use batch::{Applied, Replaced, apply, apply_replacing, placeholder};
+use carry::Unfit;
+pub(crate) use carry::{Kind, read_events};
+
+/// How long one item may take (`reliability-contract` §12).
+const ITEM_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a batch may take before it is done again one by one.
+const BATCH_DEADLINE: Duration = Duration::from_secs(20);
+/// How often trouble that passes by itself is tried again at once.
+const PASSING_TRIES: u32 = 5;
+/// The turn at which an item is parked.
+const TURNS_MAX: i64 = 5;
+
+/// Starts one worker for each topic that is read into the store.
+pub(crate) fn start(inner: &Arc<Inner>, tasks: &Tasks) {
+    for kind in Kind::ALL {
+        let worker = Worker { inner: Arc::clone(inner), kind, stop: tasks.stop_sign() };
+        tasks.spawn(kind.topic(), async move { worker.run().await });
+    }
+}
+
+struct Worker {
+    inner: Arc<Inner>,
+    kind: Kind,
+    stop: CancellationToken,
+}
+
+/// How a try of some items ended.
+enum Tried {
+    Done(Applied),
+    /// It is the items' own fault.
+    Failed(String),
+    /// This cannot be read at all, whoever tries.
+    Unfit(Unfit),
+    /// The process stops; nothing was done.
+    Stopped,
+}
+
+impl Worker {
+    async fn run(&self) {
+        let mut failures = 0;
+        let bus = Arc::clone(self.inner.wire.bus());
+        loop {
+            let taken = tokio::select! {
+                () = self.stop.cancelled() => return,
+                taken = bus.lease(self.kind.topic(), self.kind.group(), self.kind.batch_max()) => taken,
+            };
+            match taken {
+                Ok(leases) => {
+                    failures = 0;
+                    self.handle(leases).await;
+                }
+                Err(error) => {
+                    failures += 1;
+                    if failures == 1 {
+                        tracing::warn!(topic = self.kind.topic(), %error, "waiting for the bus");
+                    }
+                    pause(&self.stop, failures).await;
+                }
+            }
+        }
+    }
+
+    async fn handle(&self, leases: Vec<Box<dyn Lease>>) {
+        let (suspects, first): (Vec<_>, Vec<_>) = leases.into_iter().partition(|lease| lease.leased_before());
+        if !first.is_empty() {
+            let items: Vec<&Item> = first.iter().map(|lease| lease.item()).collect();
+            match self.attempt(&items, BATCH_DEADLINE, false).await {
+                Tried::Done(applied) => {
+                    applied.count();
+                    ack_all(first).await;
+                }
+                Tried::Stopped => return,
+                Tried::Failed(_) | Tried::Unfit(_) => {
+                    metrics::counter!("loket_ingest_serial_total", "topic" => self.kind.topic()).increment(1);
+                    for lease in first {
+                        self.alone(lease).await;
+                    }
+                }
+            }
+        }
+        for lease in suspects {
+            self.alone(lease).await;
+        }
+    }
+
+    /// One item by itself.
+    async fn alone(&self, lease: Box<dyn Lease>) {
+        let topic = self.kind.topic();
+        let is_suspect = lease.leased_before();
+        if is_suspect {
+            let Some((turns, error)) = self.count_turn(lease.item()).await else { return };
+            if turns >= TURNS_MAX {
+                let error =
+                    error.unwrap_or_else(|| "the process ended while it was at work on it".to_owned());
+                let unfit = Unfit::poison(format!("failed {turns} times, the last time: {error}"));
+                self.park(lease, unfit).await;
+                return;
+            }
+        }
+        match self.attempt(&[lease.item()], ITEM_DEADLINE, is_suspect).await {
+            Tried::Done(applied) => {
+                applied.count();
+                ack_all(vec![lease]).await;
+            }
+            Tried::Unfit(unfit) => self.park(lease, unfit).await,
+            Tried::Failed(error) => {
+                metrics::counter!("loket_ingest_failed_total", "topic" => topic).increment(1);
+                tracing::warn!(topic, item = %lease.item().id, trace = %lease.item().trace, error, "an item failed");
+                self.note_error(lease.item(), &error).await;
+                if let Err(error) = lease.nack().await {
+                    tracing::warn!(topic, %error, "an item could not be given back; it comes back by itself");
+                }
+            }
+            Tried::Stopped => {}
+        }
+    }
+
+    /// Carries items out in one transaction. Waits while the store is in trouble.
+    async fn attempt(&self, items: &[&Item], deadline: Duration, acquits: bool) -> Tried {
+        let (mut passing, mut waits) = (0, 0);
+        loop {
+            let work = AssertUnwindSafe(self.once(items, deadline, acquits)).catch_unwind();
+            let error = match work.await {
+                Ok(Ok(applied)) => return Tried::Done(applied),
+                Ok(Err(Trouble::Unfit(unfit))) => return Tried::Unfit(unfit),
+                Ok(Err(Trouble::Late)) => {
+                    return Tried::Failed(format!("took over {} s", deadline.as_secs()));
+                }
+                Ok(Err(Trouble::Store(error))) => error,
+                Err(_) => {
+                    metrics::counter!("loket_ingest_panics_total", "topic" => self.kind.topic()).increment(1);
+                    return Tried::Failed("panicked".to_owned());
+                }
+            };
+            if error.is_passing() && passing < PASSING_TRIES {
+                passing += 1;
+                let wait = Duration::from_millis(10 + random::jitter_ms(190));
+                tokio::time::sleep(wait).await;
+            } else if error.is_passing() || error.is_shared() {
+                waits += 1;
+                self.wait_for_store(&error, waits).await;
+            } else {
+                return Tried::Failed(error.to_string());
+            }
+            if self.stop.is_cancelled() {
+                return Tried::Stopped;
+            }
+        }
+    }
+
+    async fn once(&self, items: &[&Item], deadline: Duration, acquits: bool) -> Result<Applied, Trouble> {
+        let work = carry::read(self.kind, items).map_err(Trouble::Unfit)?;
+        let mut tx = self.inner.store.begin_for_worker().await?;
+        let carried = async {
+            let applied = work.carry_out(&mut tx, &self.inner).await?;
+            if acquits {
+                for item in items {
+                    upkeep::acquit(&mut tx, self.kind.topic(), &item.id).await?;
+                }
+            }
+            Ok::<_, Trouble>(applied)
+        };
+        let applied = tokio::time::timeout(deadline, carried).await.map_err(|_| Trouble::Late)??;
+        tx.commit().await?;
+        Ok(applied)
+    }
+
+    async fn wait_for_store(&self, error: &StoreError, waits: u32) {
+        if waits == 1 {
+            tracing::warn!(topic = self.kind.topic(), %error, "waiting for the store");
+        }
+        metrics::counter!("loket_hub_waits_total", "worker" => self.kind.topic()).increment(1);
+        pause(&self.stop, waits).await;
+    }
+
+    /// Counts a turn of an item, committed before the item is touched. `None`: the process stops.
+    async fn count_turn(&self, item: &Item) -> Option<(i64, Option<String>)> {
+        let mut waits = 0;
+        loop {
+            let counted = async {
+                let mut tx = self.inner.store.begin_for_worker().await?;
+                let turns = upkeep::suspect(&mut tx, self.kind.topic(), &item.id).await?;
+                tx.commit().await?;
+                Ok::<_, StoreError>(turns)
+            };
+            match counted.await {
+                Ok(turns) => return Some(turns),
+                Err(error) => {
+                    waits += 1;
+                    self.wait_for_store(&error, waits).await;
+                    if self.stop.is_cancelled() {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Best effort: it is for the words of a parked item only.
+    async fn note_error(&self, item: &Item, error: &str) {
+        let noted = async {
+            let mut tx = self.inner.store.begin_for_worker().await?;
+            upkeep::note_error(&mut tx, self.kind.topic(), &item.id, error).await?;
+            tx.commit().await
+        };
+        if let Err(error) = noted.await {
+            tracing::debug!(%error, "how a turn ended could not be noted");
+        }
+    }
+
+    /// Sets an item aside with its raw payload, and only then acknowledges it. The placeholder in
+    /// the thread is left out when making it fails too.
+    async fn park(&self, lease: Box<dyn Lease>, unfit: Unfit) {
+        let mut waits = 0;
+        let mut with_placeholder = true;
+        loop {
+            let work =
+                AssertUnwindSafe(self.park_once(lease.item(), &unfit, with_placeholder)).catch_unwind();
+            match work.await {
+                Ok(Ok(())) => break,
+                Ok(Err(error)) if error.is_shared() || error.is_passing() || !with_placeholder => {
+                    waits += 1;
+                    self.wait_for_store(&error, waits).await;
+                }
+                Ok(Err(_)) | Err(_) => with_placeholder = false,
+            }
+            if self.stop.is_cancelled() {
+                return;
+            }
+        }
+        ack_all(vec![lease]).await;
+    }
+
+    async fn park_once(&self, item: &Item, unfit: &Unfit, with_placeholder: bool) -> Result<(), StoreError> {
+        let parking = carry::parking(self.kind, item, unfit, with_placeholder);
+        let mut tx = self.inner.store.begin_for_worker().await?;
+        crate::parked::park(&mut tx, &self.inner.key, parking).await?;
+        upkeep::acquit(&mut tx, self.kind.topic(), &item.id).await?;
+        tx.commit().await
+    }
+}
+
+/// Why a transaction of ingest did not commit.
+enum Trouble {
+    Unfit(Unfit),
+    Late,
+    Store(StoreError),
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}

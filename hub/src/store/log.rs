@@ -113,6 +113,11 @@ pub(crate) async fn head(conn: &mut Conn) -> Result<i64, StoreError> {
     row.map_or(Ok(0), |row| row.int("head"))
 }
 
+/// Whether there is an entry without a number.
+pub(crate) async fn has_unnumbered(conn: &mut Conn) -> Result<bool, StoreError> {
+    Ok(sql("SELECT row_id FROM log WHERE seq IS NULL LIMIT 1").first(conn).await?.is_some())
+}
+
 /// How many entries have no number yet.
 pub(crate) async fn unnumbered(conn: &mut Conn) -> Result<i64, StoreError> {
     let row = sql("SELECT COUNT(*) AS n FROM log WHERE seq IS NULL").first(conn).await?;
