@@ -100,7 +100,7 @@ pub async fn t3() {
     let mut settings = HubSettings::default();
     let file = folder.path().join("loket.db");
     settings.store.url = format!("sqlite:{}", file.display());
-    let key = MasterKey::from_file_contents(&[0x5a; 32]).expect("a key");
+    let key = MasterKey::from_file_contents(b"0123456789abcdefghijklmnopqrstuv").expect("a key");
     let kv = kv::open("memory:", Clock::system()).expect("kv");
     let accounts = connectors.accounts();
     let hub = Hub::open(&settings, key, accounts, wire.clone(), kv, Clock::system()).await.expect("a hub");

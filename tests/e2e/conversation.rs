@@ -187,9 +187,7 @@ async fn a_visitor_of_the_web_site_is_answered_and_finds_it_again_after_a_reload
     let sent = answer(&agent, &thread, "web", json!({"type": "text", "text": "Ja, in drie maten."})).await;
     let id = sent["id"].as_str().expect("an id").to_owned();
     assert_eq!(message(&agent, &thread, &id).await["status"], "sent");
-    let heard = visitor
-        .hears("the answer", |frame| frame["message"]["content"]["text"] == "Ja, in drie maten.")
-        .await;
+    let heard = visitor.hears("the answer", |frame| frame["message"]["text"] == "Ja, in drie maten.").await;
     let seq = heard["message"]["seq"].as_i64().expect("a seq");
     visitor.say(&json!({"type": "delivered", "seq": seq})).await;
     until_status(&agent, &thread, &id, "delivered").await;

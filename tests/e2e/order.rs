@@ -17,9 +17,12 @@ async fn end_state(agent: &AgentClient) -> Vec<Value> {
             .as_array()
             .expect("identities")
             .iter()
-            .flat_map(|identity| identity["handles"].as_array().expect("handles").clone())
-            .map(|handle| {
-                format!("{}:{}", handle["kind"].as_str().unwrap(), handle["value"].as_str().unwrap())
+            .flat_map(|identity| {
+                let account = identity["channel"]["account"].to_string();
+                let handles = identity["handles"].as_array().expect("handles").clone();
+                handles
+                    .into_iter()
+                    .map(move |handle| format!("{account} {} {}", handle["kind"], handle["value"]))
             })
             .collect();
         handles.sort();

@@ -74,9 +74,11 @@ async fn what_cannot_be_read_is_parked_and_can_be_replayed_or_dropped() {
     let id = items[0]["id"].as_str().expect("an id");
     let raw = world.command(&["parked", "show", id]);
     assert!(String::from_utf8_lossy(&raw.stdout).contains("hologram"));
-    // This version still does not know it: it is parked again, and nothing is doubled.
+    // This version still does not know it: that is said, it stays where it is, and nothing is doubled.
     let replay = world.command(&["parked", "replay", id]);
-    assert!(replay.status.success(), "{}", String::from_utf8_lossy(&replay.stderr));
+    let said = String::from_utf8_lossy(&replay.stderr).into_owned();
+    assert!(!replay.status.success() && said.contains("hologram"), "{said}");
+    assert!(world.command(&["verify"]).status.success());
     let drop = world.command(&["parked", "drop", id, "--reason", "a toy"]);
     assert!(drop.status.success(), "{}", String::from_utf8_lossy(&drop.stderr));
     let list = world.command(&["parked", "list", "--json"]);

@@ -41,7 +41,7 @@ impl World {
         // Another test of this process may have installed it: as good.
         let _already = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().expect("a folder");
-        std::fs::write(folder.path().join("master.key"), [0x5a; 32]).expect("a key");
+        std::fs::write(folder.path().join("master.key"), "0123456789abcdefghijklmnopqrstuv").expect("a key");
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
         let mut world = Self {
             folder,
