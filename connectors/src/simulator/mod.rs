@@ -228,7 +228,6 @@ fn shared(settings: Settings, clock: Clock, stop: CancellationToken, base: Strin
 /// Starts the simulator. It listens when this returns, and runs until `tasks` are stopped. The
 /// error is one sentence. Needs a TLS provider installed, as every client of
 /// [`loket_backbone::http`] does.
-#[expect(clippy::unused_async, reason = "starting may come to wait for something; its callers already do")]
 pub async fn run(settings: Settings, clock: Clock, tasks: &Tasks) -> Result<Running, String> {
     let listen = settings.listen.clone();
     let listener = TcpListener::bind(&listen)
