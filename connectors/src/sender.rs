@@ -44,6 +44,8 @@ const SEND_DEADLINE: Duration = Duration::from_secs(20);
 /// How long a report that the bus does not take is tried again. After 30 s the hub calls the
 /// dispatch unconfirmed; a later report still counts.
 const REPORT_TIME: Duration = Duration::from_mins(1);
+/// The same once the process stops (`reliability-contract` §8).
+const REPORT_TIME_STOPPING: Duration = Duration::from_secs(10);
 /// The first and the longest wait after a failure that is ours (`reliability-contract` §7).
 const BACKOFF_MS: (u64, u64) = (100, 10_000);
 /// How long an account is left alone when the provider does not say how long.
@@ -262,7 +264,8 @@ impl Sender {
                     self.failed();
                 }
             }
-            if began.elapsed() > REPORT_TIME {
+            let most = if self.stop.is_cancelled() { REPORT_TIME_STOPPING } else { REPORT_TIME };
+            if began.elapsed() > most {
                 return tracing::error!(
                     message.id = %message.dispatch.message_id,
                     "a report was given up; the hub will call the dispatch unconfirmed"
