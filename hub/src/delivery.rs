@@ -18,6 +18,7 @@ use loket_protocol::time::Timestamp;
 use serde_json::{Value, json};
 
 use crate::standing::{News, PartState};
+use crate::store::marks::{self, Actor, Target};
 use crate::store::outbound::{self, Part};
 use crate::store::statuses::{self, Outgoing, Told, Watermark};
 use crate::store::{Conn, StoreError, Tx, channels, log, messages};
@@ -128,7 +129,8 @@ impl Facts {
         last
     }
 
-    fn detail(&self, external_id: Option<&str>, marks: &[(ProviderStatus, Timestamp)]) -> StatusDetail {
+    fn detail(&self, message: &Outgoing, marks: &[(ProviderStatus, Timestamp)]) -> StatusDetail {
+        let external_id = message.external_id.as_deref();
         let marked = |status| marks.iter().filter(|(kind, _)| *kind == status).map(|(_, at)| *at).min();
         let earlier = |status| self.time(status).into_iter().chain(marked(status)).min();
         let ours = self.parts.iter().filter_map(|part| part.error.as_ref().map(|error| (part, error)));
@@ -159,7 +161,7 @@ impl Facts {
             .map(|(_, error)| error.sentence.clone())
             .or_else(|| self.told_failure());
         StatusDetail {
-            sent_at: self.sent_at().or_else(|| self.time(ProviderStatus::Sent)),
+            sent_at: self.sent_at().or_else(|| self.sent_elsewhere(message)),
             delivered_at: earlier(ProviderStatus::Delivered),
             read_at: earlier(ProviderStatus::Read),
             played_at: self.time(ProviderStatus::Played),
@@ -175,6 +177,14 @@ impl Facts {
                 .collect(),
             possible_duplicate: self.parts.iter().any(|part| part.standing.resends > 0),
         }
+    }
+
+    /// What did not go out here was sent when the provider says, or when it came into the thread.
+    fn sent_elsewhere(&self, message: &Outgoing) -> Option<Timestamp> {
+        if !self.parts.is_empty() {
+            return None;
+        }
+        self.time(ProviderStatus::Sent).into_iter().chain(message.provider_time).min()
     }
 
     /// The provider took it and said later that it will not arrive.
@@ -203,7 +213,7 @@ pub(crate) async fn expected(conn: &mut Conn, message: &Outgoing) -> Result<Outg
         marks = statuses::marks_above(conn, identity, provider_time, message.seq).await?;
         status = marks.iter().fold(status, |status, (news, _)| status.advanced_by(*news));
     }
-    let detail = facts.detail(message.external_id.as_deref(), &marks);
+    let detail = facts.detail(message, &marks);
     Ok(Outgoing { status, detail, provider_time, ..message.clone() })
 }
 
@@ -231,7 +241,11 @@ pub(crate) async fn refresh(tx: &mut Tx, id: MessageId) -> Result<(), StoreError
 
 /// Logs an event of a message, with the message as it is now.
 pub(crate) async fn tell(tx: &mut Tx, message: &Outgoing, kind: EventType) -> Result<(), StoreError> {
-    let mut data = json!({ "message": messages::by_id(tx, message.id).await? });
+    let mut data = json!({
+        "message": messages::by_id(tx, message.id).await?,
+        "conversation": { "identity_id": message.identity, "channel": message.channel },
+        "contact": { "id": message.contact },
+    });
     if kind == EventType::MessageFailed
         && let Value::Object(fields) = &mut data
     {
@@ -276,11 +290,31 @@ pub(crate) async fn settle_sent(
         part.external_id = Some(external_id.to_owned());
     }
     outbound::save(tx, &part, &was).await?;
+    if was.state != part.standing.state {
+        react(tx, &part).await?;
+    }
     statuses::name(tx, &part.channel, external_id, part.message, part.part).await?;
     statuses::adopt(tx, &part.channel, external_id, part.message).await?;
     channels::has_sent(tx, &part.channel).await?;
     refresh(tx, part.message).await?;
     Ok(Some(part.message))
+}
+
+/// A reaction of ours that was taken shows on its message from now on.
+async fn react(tx: &mut Tx, part: &Part) -> Result<(), StoreError> {
+    let Some(reaction) = &part.payload.content.reaction else { return Ok(()) };
+    let Some(external_id) = &reaction.external_id else { return Ok(()) };
+    let target = Target { channel: &part.channel, external_id };
+    let emoji = Some(reaction.emoji.as_str()).filter(|emoji| !emoji.is_empty());
+    let at = part.sent_at.unwrap_or_else(|| tx.now());
+    if marks::react(tx, target, Actor::Us, None, emoji, at).await?
+        && let Some(id) = reaction.message_id
+        && let Some(message) = messages::by_id(tx, id).await?
+    {
+        let data = json!({ "message": message, "emoji": emoji });
+        log::append(tx, Some(message.thread_id), EventType::MessageReacted, &data).await?;
+    }
+    Ok(())
 }
 
 /// Keeps a status with its own time and moves its message on. `None`: the message is not known

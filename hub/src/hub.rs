@@ -103,6 +103,7 @@ impl Hub {
         ingest::start(inner, tasks);
         sequencer::start(inner, tasks);
         sweeps::start(inner, tasks);
+        self.start_outgoing(tasks);
     }
 
     /// Whether the hub can do its work right now.

@@ -31,6 +31,8 @@ mod store;
 mod sweeps;
 mod threads;
 mod tokens;
+#[cfg(test)]
+mod trials;
 mod webchat;
 mod worker;
 

@@ -1,13 +1,22 @@
-//! The loop that every worker of this half runs: take, handle, and after trouble wait a little.
+//! The workers of the outgoing half, and the loop that each runs: take, handle, and after trouble
+//! wait a little.
 
 use std::future::Future;
 use std::time::Duration;
 
 use loket_backbone::bus::{BusError, Lease};
 use loket_backbone::random;
+use loket_backbone::tasks::Tasks;
 use tokio_util::sync::CancellationToken;
 
-use crate::HubError;
+use crate::agents::idle_since;
+use crate::store::{idempotency, sessions};
+use crate::{Hub, HubError};
+
+/// How often what is over is taken away.
+const SWEEP: Duration = Duration::from_secs(600);
+/// How many rows one commit takes away.
+const SWEEP_ROWS: u32 = 500;
 
 /// The first wait after trouble that all items share; it doubles (`reliability-contract` §7).
 const WAIT_MS: u64 = 100;
@@ -52,6 +61,45 @@ where
                 }
                 metrics::counter!("loket_hub_waits_total", "worker" => name).increment(1);
                 pause(&stop, failures).await;
+            }
+        }
+    }
+}
+
+impl Hub {
+    /// Starts what answers, sends and tidies up.
+    pub(crate) fn start_outgoing(&self, tasks: &Tasks) {
+        tasks.spawn("claims", self.clone().answer_claims(tasks.stop_sign()));
+        tasks.spawn("reports", self.clone().take_reports(tasks.stop_sign()));
+        tasks.spawn("dispatch", self.clone().dispatch(tasks.stop_sign()));
+        tasks.spawn("webchat", self.clone().answer_webchat(tasks.stop_sign()));
+        tasks.spawn("visitors", self.clone().hear_visitors(tasks.stop_sign()));
+        tasks.spawn("sweep", self.clone().sweep(tasks.stop_sign()));
+    }
+
+    async fn sweep(self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(SWEEP) => {}
+            }
+            if let Err(error) = self.sweep_once().await {
+                tracing::warn!(%error, "what is over was not taken away; later again");
+            }
+        }
+    }
+
+    /// Takes away answers of idempotent writes after 48 hours, and sessions that have ended.
+    pub(crate) async fn sweep_once(&self) -> Result<(), HubError> {
+        loop {
+            let mut tx = self.inner().store.begin_for_worker().await?;
+            let now = tx.now();
+            let gone = idempotency::sweep(&mut tx, now.plus_millis(-crate::idempotency::KEPT_MS), SWEEP_ROWS)
+                .await?;
+            sessions::sweep(&mut tx, idle_since(now)).await?;
+            tx.commit().await?;
+            if gone < u64::from(SWEEP_ROWS) {
+                return Ok(());
             }
         }
     }

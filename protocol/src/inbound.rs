@@ -418,10 +418,11 @@ impl InboundEvent {
             ),
             Fact::Reaction(r) => format!("r|{account}|{}|{}|{}|{millis}", r.target, self.lane(), r.outgoing),
             Fact::Edit(e) => match e.edit_number {
-                Some(number) => format!("e|{account}|{}|{number}", e.target),
-                None => format!("e|{account}|{}|{}|{millis}", e.target, self.lane()),
+                Some(number) => format!("e|{account}|{}|{}|{}|{number}", e.target, self.lane(), e.outgoing),
+                None => format!("e|{account}|{}|{}|{}|{millis}", e.target, self.lane(), e.outgoing),
             },
-            Fact::Revoke(r) => format!("d|{account}|{}", r.target),
+            // With the actor, or a stranger's attempt would stand in the author's way.
+            Fact::Revoke(r) => format!("d|{account}|{}|{}|{}", r.target, self.lane(), r.outgoing),
             Fact::Identity(i) if i.change == "user_id_update" => {
                 let values = |handles: &[Handle]| {
                     handles.iter().map(|h| h.value.as_str()).collect::<Vec<_>>().join(",")

@@ -13,6 +13,9 @@ mod notices;
 mod people;
 mod told;
 
+#[cfg(test)]
+mod tests;
+
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;

@@ -421,25 +421,28 @@ mod tests {
 
     #[test]
     fn a_window_is_longer_for_a_person_and_never_opens_by_itself() {
-        let mut can = can();
+        let can = can();
         let opened = Some(Timestamp::from_millis(1_000));
         let dag = reply(Content::text("Dag!"), vec![]);
-        let to = |can| Recipient {
+        let to = Recipient {
             channel: "messenger:1",
-            capabilities: Some(can),
+            capabilities: Some(&can),
             has_address: true,
             window_opened_at: opened,
         };
-        assert_eq!(code(&to(&can), &dag, false, 999 + DAY), None);
-        assert_eq!(code(&to(&can), &dag, false, 1_000 + DAY), Some("window_closed"));
-        assert_eq!(code(&to(&can), &dag, true, 1_000 + DAY), None);
-        assert_eq!(code(&to(&can), &dag, true, 1_000 + 7 * DAY), Some("window_closed"));
-        let never = Recipient { window_opened_at: None, ..to(&can) };
+        assert_eq!(code(&to, &dag, false, 999 + DAY), None);
+        assert_eq!(code(&to, &dag, false, 1_000 + DAY), Some("window_closed"));
+        assert_eq!(code(&to, &dag, true, 1_000 + DAY), None);
+        assert_eq!(code(&to, &dag, true, 1_000 + 7 * DAY), Some("window_closed"));
+        let never = Recipient { window_opened_at: None, ..to };
         assert_eq!(code(&never, &dag, true, 2), Some("window_closed"));
-        can.content_types.push("template".into());
+        let mut types = can.content_types.clone();
+        types.push("template".into());
+        let more = Capabilities { content_types: types, ..can.clone() };
         let template = reply(of_kind("template"), vec![]);
-        assert_eq!(code(&to(&can), &template, false, 9 * DAY), None);
-        can.window_ms = None;
-        assert_eq!(code(&to(&can), &dag, false, 900 * DAY), None);
+        assert_eq!(code(&Recipient { capabilities: Some(&more), ..to }, &template, false, 9 * DAY), None);
+        let always = Capabilities { window_ms: None, ..can.clone() };
+        let to = Recipient { capabilities: Some(&always), ..to };
+        assert_eq!(code(&to, &dag, false, 900 * DAY), None);
     }
 }

@@ -219,10 +219,16 @@ impl Hub {
             .await?;
         let mut entries = Vec::new();
         if let Some(case_id) = opens {
-            let data = text_of(&json!({ "thread_id": row.id, "case_id": case_id }))?;
+            let data = text_of(&json!({
+                "case_id": case_id, "thread_id": row.id, "contact": { "id": row.contact_id }, "message_id": id,
+            }))?;
             entries.push(Entry { place: Some((row.id, first)), kind: EventType::ThreadOpened, data });
         }
-        let data = text_of(&json!({ "message": message }))?;
+        let data = text_of(&json!({
+            "message": message,
+            "conversation": { "identity_id": message.identity_id, "channel": message.channel },
+            "contact": { "id": row.contact_id },
+        }))?;
         entries.push(Entry {
             place: Some((row.id, seq)),
             kind: EventType::MessageQueued,

@@ -7,8 +7,9 @@ use std::time::Duration;
 use loket_protocol::time::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
-use sqlx::{Arguments as _, AssertSqlSafe, Row as _, Sqlite, Transaction};
+use sqlx::{Arguments as _, AssertSqlSafe, Row as _, Sqlite};
 
 use super::error::StoreError;
 
@@ -19,19 +20,13 @@ pub(crate) const ROWS_MAX: usize = 512;
 
 /// A connection, inside a transaction or not.
 pub(crate) enum Conn {
-    /// Inside a transaction.
-    SqliteTx(Transaction<'static, Sqlite>),
-    /// Outside: each statement for itself.
-    Sqlite(sqlx::pool::PoolConnection<Sqlite>),
+    /// To a SQLite file.
+    Sqlite(PoolConnection<Sqlite>),
 }
 
 macro_rules! on_backend {
     ($conn:expr, $open:ident => $run:expr) => {
         match $conn {
-            Conn::SqliteTx(tx) => {
-                let $open: &mut SqliteConnection = &mut *tx;
-                $run
-            }
             Conn::Sqlite(pooled) => {
                 let $open: &mut SqliteConnection = &mut *pooled;
                 $run
@@ -123,6 +118,14 @@ impl Statement {
         on_backend!(conn, open => {
             let query = self.for_sqlite()?;
             within(async { Ok(query.execute(open).await?.rows_affected()) }).await
+        })
+    }
+
+    /// Runs it however long it takes.
+    pub(crate) async fn run_to_the_end(self, conn: &mut Conn) -> Result<(), StoreError> {
+        on_backend!(conn, open => {
+            self.for_sqlite()?.execute(open).await?;
+            Ok(())
         })
     }
 

@@ -3,7 +3,7 @@
 
 use loket_protocol::channel::ChannelAccount;
 use loket_protocol::delivery::{MessageStatus, ProviderStatus, StatusDetail};
-use loket_protocol::ids::{IdentityId, MessageId, ThreadId};
+use loket_protocol::ids::{ContactId, IdentityId, MessageId, ThreadId};
 use loket_protocol::inbound::StatusFact;
 use loket_protocol::message::ProviderError;
 use loket_protocol::time::Timestamp;
@@ -16,6 +16,7 @@ use super::{Conn, Row, StoreError, Tx, json, sql};
 pub(crate) struct Outgoing {
     pub(crate) id: MessageId,
     pub(crate) thread: ThreadId,
+    pub(crate) contact: ContactId,
     pub(crate) seq: i64,
     pub(crate) identity: Option<IdentityId>,
     pub(crate) channel: Option<ChannelAccount>,
@@ -42,10 +43,9 @@ fn provider_status(row: &Row) -> Result<ProviderStatus, StoreError> {
 
 /// An outgoing message; `None` for an unknown one and for one that is not ours.
 pub(crate) async fn outgoing(conn: &mut Conn, id: MessageId) -> Result<Option<Outgoing>, StoreError> {
-    let row = sql(
-        "SELECT id, thread_id, seq, identity_id, channel_kind, account, status, status_detail, external_id, \
-         provider_time FROM messages WHERE id = $1 AND direction = 'out'",
-    )
+    let row = sql("SELECT m.id, m.thread_id, m.seq, m.identity_id, m.channel_kind, m.account, m.status, \
+         m.status_detail, m.external_id, m.provider_time, t.contact_id FROM messages m \
+         JOIN threads t ON t.id = m.thread_id WHERE m.id = $1 AND m.direction = 'out'")
     .bind(id)
     .first(conn)
     .await?;
@@ -55,6 +55,7 @@ pub(crate) async fn outgoing(conn: &mut Conn, id: MessageId) -> Result<Option<Ou
     Ok(Some(Outgoing {
         id: row.parsed("id")?,
         thread: row.parsed("thread_id")?,
+        contact: row.parsed("contact_id")?,
         seq: row.int("seq")?,
         identity: row.parsed_or_none("identity_id")?,
         channel: has_channel.then(|| channel_of(&row)).transpose()?,

@@ -1,5 +1,7 @@
 //! Threads: one per contact, with the counter of its log.
 
+use std::collections::HashMap;
+
 use loket_protocol::ids::{AgentId, CaseId, ContactId, MessageId, ThreadId};
 use loket_protocol::thread::ThreadStatus;
 use loket_protocol::time::Timestamp;
@@ -169,12 +171,17 @@ pub(crate) async fn grow(tx: &mut Tx, growths: &[Growth]) -> Result<Vec<(ThreadI
              case_id = COALESCE(g.case_id, threads.case_id), \
              status = CASE WHEN g.case_id IS NULL THEN threads.status ELSE 'open' END, \
              version = threads.version + CASE WHEN g.case_id IS NULL THEN 0 ELSE 1 END \
-             FROM g WHERE threads.id = g.id RETURNING threads.id AS id, threads.seq - g.entries + 1 AS first",
+             FROM g WHERE threads.id = g.id RETURNING id, seq",
         )
         .all(tx)
         .await?;
+        // SQLite answers with columns of the table itself only.
+        let entries: HashMap<ThreadId, i64> =
+            chunk.iter().map(|growth| (growth.thread, growth.entries)).collect();
         for row in &found {
-            drawn.push((row.parsed("id")?, row.int("first")?));
+            let thread = row.parsed("id")?;
+            let entries = entries.get(&thread).copied().unwrap_or_default();
+            drawn.push((thread, row.int("seq")? - entries + 1));
         }
     }
     if drawn.len() != growths.len() {

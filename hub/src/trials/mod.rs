@@ -1,0 +1,11 @@
+//! The outgoing half on a real store and a real embedded bus. Time is moved by hand; where workers
+//! run, conditions are waited for.
+
+mod desk;
+mod live;
+mod outcomes;
+mod people;
+mod replying;
+mod statuses;
+mod visiting;
+mod world;

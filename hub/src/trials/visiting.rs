@@ -1,0 +1,120 @@
+//! Visitors of a web site.
+
+use loket_protocol::asks::{WebchatAsk, WebchatReply};
+use loket_protocol::contact::{Handle, HandleKind};
+use loket_protocol::event::LiveSignal;
+use loket_protocol::ids::VisitorId;
+use loket_protocol::topics::{LIVE, WEBCHAT};
+
+use super::world::{World, site, whatsapp};
+
+fn hash(of: &str) -> String {
+    crate::tokens::sha256(of)
+}
+
+async fn visit(world: &World, token: Option<&str>, new: &str) -> (VisitorId, bool) {
+    let ask =
+        WebchatAsk::Visit { site: "shop".into(), token_hash: token.map(hash), new_token_hash: hash(new) };
+    match world.hub.webchat(ask).await.expect("answered") {
+        WebchatReply::Visitor { visitor, is_new, .. } => (visitor, is_new),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_visitor_is_known_by_their_token_and_by_nothing_else() {
+    let world = World::new().await;
+    let (anna, is_new) = visit(&world, None, "first").await;
+    assert!(is_new);
+    assert_eq!(visit(&world, Some("first"), "second").await, (anna, false));
+    assert_eq!(visit(&world, None, "first").await, (anna, true), "the same question again");
+    let (other, is_new) = visit(&world, Some("unknown"), "third").await;
+    assert!(is_new && other != anna);
+    let of = |site: &str, token: &str| WebchatAsk::Visitor { site: site.into(), token_hash: hash(token) };
+    let known = world.hub.webchat(of("shop", "first")).await.expect("answered");
+    assert!(matches!(known, WebchatReply::Visitor { visitor, is_new: false, .. } if visitor == anna));
+    for (site, token) in [("shop", "second"), ("elsewhere", "first"), ("shop", "")] {
+        let answer = world.hub.webchat(of(site, token)).await.expect("answered");
+        assert_eq!(answer, WebchatReply::Unknown, "{site} {token}");
+    }
+    let bad = WebchatAsk::Visit { site: "shop".into(), token_hash: None, new_token_hash: "plain".into() };
+    assert_eq!(world.hub.webchat(bad).await.expect("answered"), WebchatReply::Unknown);
+}
+
+#[tokio::test]
+async fn history_is_the_visitors_own_conversation_without_notes() {
+    let world = World::new().await;
+    let (visitor, _) = visit(&world, None, "first").await;
+    let ask = |visitor, after_seq| WebchatAsk::History { site: "shop".into(), visitor, after_seq };
+    let empty = world.hub.webchat(ask(visitor, 0)).await.expect("answered");
+    assert_eq!(empty, WebchatReply::History { messages: vec![], more: false });
+    let gast = world.customer(&site(), Handle::new(HandleKind::Visitor, visitor.to_string())).await;
+    let agent = world.agent();
+    world.hub.note(&agent, gast.thread, "Geheim", None).await.expect("noted");
+    for n in 0..101 {
+        world.says(&agent, gast, &format!("Dag {n}")).await;
+    }
+    let WebchatReply::History { messages, more } =
+        world.hub.webchat(ask(visitor, 0)).await.expect("answered")
+    else {
+        panic!("no history")
+    };
+    assert_eq!((messages.len(), more), (100, true));
+    let json = serde_json::to_string(&messages).expect("JSON");
+    assert!(!json.contains("Geheim"));
+    assert!(!json.contains(&agent.id()), "who of us wrote it is shown by name only");
+    assert_eq!(messages[0].author.name.as_deref(), Some("Bram"));
+    let last = messages[99].seq;
+    let WebchatReply::History { messages, more } =
+        world.hub.webchat(ask(visitor, last)).await.expect("answered")
+    else {
+        panic!("no history")
+    };
+    assert_eq!((messages.len(), more), (1, false));
+    assert!(messages[0].seq > last);
+    let stranger = world.hub.webchat(ask(world.clock.id(), 0)).await.expect("answered");
+    assert_eq!(stranger, WebchatReply::Unknown);
+    // Somebody of another channel is nobody's visitor.
+    world.customer(&whatsapp(), Handle::new(HandleKind::Phone, "31600000005")).await;
+}
+
+#[tokio::test]
+async fn a_visitors_typing_reaches_agents_and_ours_reaches_the_visitor() {
+    let world = World::new().await;
+    let tasks = loket_backbone::tasks::Tasks::new();
+    world.hub.start(&tasks);
+    let (visitor, _) = visit(&world, None, "first").await;
+    let gast = world.customer(&site(), Handle::new(HandleKind::Visitor, visitor.to_string())).await;
+    let mut wakes = world.hub.inner().kv.listen();
+    let signal = LiveSignal::VisitorTyping { site: "shop".into(), visitor, on: true };
+    let bytes = serde_json::to_vec(&signal).expect("JSON");
+    let heard = async {
+        loop {
+            let wake = wakes.recv().await.expect("told");
+            if wake.channel != LIVE {
+                continue;
+            }
+            if let Ok(LiveSignal::Typing { thread_id, agent_id: None, on }) =
+                serde_json::from_slice(&wake.message)
+            {
+                return (thread_id, on);
+            }
+        }
+    };
+    let say = async {
+        loop {
+            // The listener may not be there yet: typing is said again and again.
+            world.hub.inner().kv.wake(LIVE, bytes.clone().into()).await.expect("said");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    let waited = tokio::time::timeout(std::time::Duration::from_secs(10), async {
+        tokio::select! { heard = heard => heard, () = say => unreachable!("it never ends") }
+    });
+    assert_eq!(waited.await.expect("heard"), (gast.thread, true));
+    let asked = WebchatAsk::Visitor { site: "shop".into(), token_hash: hash("first") };
+    let answer: WebchatReply =
+        world.wire.ask(&WEBCHAT, &asked, std::time::Duration::from_secs(5)).await.expect("answered");
+    assert!(matches!(answer, WebchatReply::Visitor { thread_id: Some(id), .. } if id == gast.thread));
+    assert!(tasks.stop(std::time::Duration::from_secs(10)).await);
+}
