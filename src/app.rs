@@ -12,7 +12,11 @@ use loket_backbone::clock::Clock;
 use loket_backbone::tasks::Tasks;
 use loket_backbone::{bus, kv};
 use loket_connectors::Connectors;
-use loket_hub::Hub;
+use loket_connectors::channels::{CHANNELS, Deps};
+use loket_hub::{Hub, Reread};
+use loket_protocol::channel::ChannelAccount;
+use loket_protocol::inbound::{InboundEvent, Problem};
+use loket_protocol::time::Timestamp;
 use loket_protocol::topics;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
@@ -66,9 +70,8 @@ impl Backends {
         let kv_url = url_of(config, "kv")?;
         let kv = kv::open(&kv_url, clock.clone()).context("kv.url")?;
         let bus_url = url_of(config, "bus")?;
-        let bus = bus::open(&bus_url, clock.clone(), topics::TOPICS, topics::SUBJECTS)
-            .await
-            .context("bus.url")?;
+        let bus =
+            bus::open(&bus_url, clock.clone(), topics::TOPICS, topics::SUBJECTS).await.context("bus.url")?;
         let wire = Wire::new(bus);
         let connectors =
             Connectors::build(&connectors_settings(config)?, wire.clone(), kv.clone(), clock.clone())
@@ -86,6 +89,23 @@ impl Backends {
         Ok(Self { wire, kv, connectors, hub, clock })
     }
 
+    /// The channels' own reading of bodies, for parked items.
+    pub fn channels(&self) -> Channels {
+        Channels(self.connectors.clone())
+    }
+
+    /// Asks every channel account's provider whether the account works; each with a sentence when not.
+    pub async fn probe(&self) -> Vec<(ChannelAccount, Result<(), String>)> {
+        let mut outcomes = Vec::new();
+        for (_, channel) in self.connectors.channels() {
+            for account in channel.accounts() {
+                let outcome = channel.probe(&account.channel.account).await;
+                outcomes.push((account.channel, outcome));
+            }
+        }
+        outcomes
+    }
+
     /// Closes what was opened.
     pub async fn close(self) {
         self.wire.bus().close().await;
@@ -93,16 +113,49 @@ impl Backends {
     }
 }
 
+/// The channels' own reading of callback bodies, which the hub needs for parked items and may not
+/// know (`hub` and `connectors` never meet but on the bus).
+pub struct Channels(Connectors);
+
+impl Reread for Channels {
+    fn receive(
+        &self,
+        channel_kind: &str,
+        body: &[u8],
+        received_at: Timestamp,
+    ) -> Option<(Vec<InboundEvent>, Vec<Problem>)> {
+        let received = self.0.reread(channel_kind, body, received_at)?;
+        Some((received.events, received.problems))
+    }
+}
+
+/// Checks the settings as far as it can be done without opening or binding anything.
+pub fn check(config: &Config) -> anyhow::Result<()> {
+    let deps = Deps { clock: Clock::system(), graph: config.section("graph")? };
+    for (name, build) in CHANNELS {
+        build(config.section_json(name)?, &deps).map_err(anyhow::Error::msg)?;
+    }
+    hub_settings(config)?;
+    connectors_settings(config)?;
+    config.section::<ApiSettings>("api")?.check()?;
+    crate::master_key(config)?;
+    Ok(())
+}
+
 /// The hub's settings, from the sections that are its own.
 pub fn hub_settings(config: &Config) -> anyhow::Result<loket_hub::HubSettings> {
-    Ok(loket_hub::HubSettings { store: config.section("store")?, outbound: config.section("outbound")? })
+    Ok(loket_hub::HubSettings {
+        store: config.section("store")?,
+        outbound: config.section("outbound")?,
+        passwords: config.section("passwords")?,
+    })
 }
 
 /// The settings of all channels, from their sections.
 fn connectors_settings(config: &Config) -> anyhow::Result<loket_connectors::ConnectorsSettings> {
     let http: HttpSettings = config.section("http")?;
     let mut channels = std::collections::BTreeMap::new();
-    for (name, _) in loket_connectors::channels::CHANNELS {
+    for (name, _) in CHANNELS {
         channels.insert((*name).to_owned(), config.section_json(name)?);
     }
     let graph = config.section("graph")?;
@@ -130,12 +183,10 @@ impl App {
         let http: HttpSettings = config.section("http")?;
         let api_listen: ApiListen = config.section("api")?;
         let Backends { wire, kv, connectors, hub, clock } = Backends::open(config, clock).await?;
-        let mut api_section = config.section_json("api")?;
-        if let Some(section) = api_section.as_object_mut() {
-            section.remove("listen");
-        }
-        let settings: ApiSettings = serde_json::from_value(api_section).context("the settings of [api]")?;
-        let api = AgentApi::new(hub.clone(), kv, clock, settings, Arc::new(move || render.render()));
+        let settings: ApiSettings = config.section("api")?;
+        let render = Arc::new(move || render.render());
+        let reread = Arc::new(Channels(connectors.clone()));
+        let api = AgentApi::new(hub.clone(), kv, clock, settings, render, reread)?;
         let shared = api_listen.listen == http.listen;
         let bind = |name: &str, address: &str| {
             TcpListener::bind(address).with_context(|| {
@@ -203,6 +254,7 @@ impl App {
         api.drain();
         tokio::time::sleep(drain_delay).await;
         let ended = tokio::time::timeout(STOP_LIMIT, async {
+            api.close_sockets(Duration::from_secs(REQUESTS_LIMIT_S)).await;
             for handle in handles {
                 handle.stop(true).await;
             }

@@ -1,7 +1,6 @@
 //! What each command does. Standard output is for results, standard error for everything else.
 
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,6 +10,8 @@ use loket::app::{App, Backends, hub_settings};
 use loket::{Config, roles};
 use loket_backbone::clock::Clock;
 use loket_backbone::http;
+use loket_connectors::channels::{messenger, whatsapp};
+use loket_connectors::simulator;
 use loket_hub::{Hub, NewAgent, NewKey, PAGE_MAX, Written};
 use loket_protocol::agent::Role;
 use loket_protocol::ids::ParkedId;
@@ -83,9 +84,6 @@ pub(crate) enum Parked {
 
 #[derive(Args)]
 pub(crate) struct Simulate {
-    /// Take channel accounts and secrets from this settings file of Loket.
-    #[arg(long = "for", value_name = "FILE")]
-    settings: Option<PathBuf>,
     /// Where to serve the Graph API, the simulator's own API and the phones.
     #[arg(long, default_value = "127.0.0.1:8090")]
     listen: String,
@@ -141,7 +139,7 @@ pub(crate) async fn serve(config: &Config, names: &[String]) -> anyhow::Result<E
 pub(crate) async fn check_config(config: &Config) -> anyhow::Result<ExitCode> {
     print(config.effective().trim_end())?;
     // The sections' owners refuse what cannot work; nothing is opened or bound.
-    loket::app::check(config).await?;
+    loket::app::check(config)?;
     note("the settings are complete");
     Ok(ExitCode::SUCCESS)
 }
@@ -185,9 +183,12 @@ pub(crate) async fn doctor(config: &Config) -> anyhow::Result<ExitCode> {
     match Backends::open(config, Clock::system()).await {
         Ok(backends) => {
             let health = backends.hub.health().await;
-            say("store", if health.store { Ok(()) } else { Err("it does not answer within its time".into()) })?;
+            say(
+                "store",
+                if health.store { Ok(()) } else { Err("it does not answer within its time".into()) },
+            )?;
             say("bus", if health.bus { Ok(()) } else { Err("it does not answer within its time".into()) })?;
-            for (account, outcome) in backends.connectors.probe().await {
+            for (account, outcome) in backends.probe().await {
                 say(&account.to_string(), outcome)?;
             }
             backends.close().await;
@@ -219,7 +220,10 @@ pub(crate) async fn admin(config: &Config, what: Admin) -> anyhow::Result<ExitCo
             let expires_at = backends.clock.now().plus_millis(i64::from(days) * 24 * 60 * 60 * 1000);
             let new = NewKey { name, role: role(&role_name)?, expires_at };
             if let Written::Done(made) = hub.create_key(None, new, None).await? {
-                note(format_args!("key {} made, good until {expires_at}; the secret is shown this once:", made.key.id));
+                note(format_args!(
+                    "key {} made, good until {expires_at}; the secret is shown this once:",
+                    made.key.id
+                ));
                 print(&made.secret)?;
             }
         }
@@ -249,7 +253,14 @@ pub(crate) async fn parked(config: &Config, what: Parked) -> anyhow::Result<Exit
                         let account = item.account.as_deref().unwrap_or("-");
                         print(format_args!(
                             "{}  {:<6} {:<15} {}:{}  {} ×{}  {}",
-                            item.id, item.name, item.reason, item.channel_kind, account, item.first_at, item.times, item.error
+                            item.id,
+                            item.name,
+                            item.reason,
+                            item.channel_kind,
+                            account,
+                            item.first_at,
+                            item.times,
+                            item.error
                         ))?;
                     }
                 }
@@ -312,4 +323,73 @@ pub(crate) async fn verify(config: &Config, json: bool) -> anyhow::Result<ExitCo
         note(if verdict.findings.is_empty() { "nothing lost, nothing doubled" } else { "see above" });
     }
     Ok(if verdict.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+pub(crate) async fn simulate(config: &Config, what: Simulate) -> anyhow::Result<ExitCode> {
+    let stop = stop_signals()?;
+    let tasks = loket_backbone::tasks::Tasks::new();
+    let settings = simulator_settings(config, &what)?;
+    let running = simulator::run(settings, Clock::system(), &tasks).await.map_err(anyhow::Error::msg)?;
+    note(format_args!("customers' phones are at http://{}/", running.address));
+    stop.cancelled().await;
+    tasks.stop(Duration::from_secs(5)).await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Customers to begin with: one whose number is seen, one who hides it, one on Messenger.
+fn customers() -> Vec<simulator::NewCustomer> {
+    let customer = |id: &str, name: &str| simulator::NewCustomer {
+        id: Some(id.to_owned()),
+        name: Some(name.to_owned()),
+        ..simulator::NewCustomer::default()
+    };
+    vec![
+        simulator::NewCustomer { phone: Some("31600000042".to_owned()), ..customer("sanne", "Sanne de Wit") },
+        simulator::NewCustomer {
+            username: Some("mila.bakt".to_owned()),
+            hides_phone: true,
+            ..customer("mila", "Mila")
+        },
+        simulator::NewCustomer {
+            platform: Some(simulator::Platform::Messenger),
+            psid: Some("7300000000000042".to_owned()),
+            ..customer("lotte", "Lotte Jansen")
+        },
+    ]
+}
+
+/// The platforms' side of the channel accounts that the settings name, so that both sides agree.
+fn simulator_settings(config: &Config, what: &Simulate) -> anyhow::Result<simulator::Settings> {
+    let whatsapp: whatsapp::Settings = config.section("whatsapp")?;
+    let messenger: messenger::Settings = config.section("messenger")?;
+    let numbers = whatsapp.accounts.values().enumerate().map(|(place, account)| simulator::Number {
+        phone_number_id: account.phone_number_id.clone(),
+        display: format!("1202555{:04}", 100 + place),
+        waba_id: account.waba_id.clone().unwrap_or_else(|| format!("2150000000001{place:02}")),
+        token: account.access_token.clone(),
+    });
+    let pages = messenger.accounts.values().map(|account| simulator::Page {
+        page_id: account.page_id.clone(),
+        token: account.access_token.clone(),
+        app_id: messenger.app_id.clone(),
+    });
+    let callbacks = what.callbacks.trim_end_matches('/');
+    let settings = simulator::Settings {
+        listen: what.listen.clone(),
+        public_url: None,
+        callback_whatsapp: format!("{callbacks}/whatsapp"),
+        callback_messenger: format!("{callbacks}/messenger"),
+        app_secret_whatsapp: whatsapp.app_secret,
+        app_secret_messenger: messenger.app_secret,
+        numbers: numbers.collect(),
+        pages: pages.collect(),
+        customers: customers(),
+        rules: simulator::Rules::default(),
+    };
+    anyhow::ensure!(
+        !settings.numbers.is_empty() || !settings.pages.is_empty(),
+        "the settings name no WhatsApp number and no Page to simulate: give the settings file of the Loket \
+         that it stands in for, with --config"
+    );
+    Ok(settings)
 }

@@ -13,27 +13,29 @@ use toml::{Table, Value};
 /// The file that is both the defaults and their documentation.
 pub const DEFAULTS: &str = include_str!("config.default.toml");
 
-/// Settings without a default: path (with `*` for a name of the operator's), and whether its value
-/// is secret. Together with the keys of [`DEFAULTS`] these are all there are.
-const WITHOUT_DEFAULT: &[(&str, bool)] = &[
-    ("whatsapp.app_secret", true),
-    ("whatsapp.app_secret_previous", true),
-    ("whatsapp.verify_token", true),
-    ("whatsapp.accounts.*.phone_number_id", false),
-    ("whatsapp.accounts.*.access_token", true),
-    ("whatsapp.accounts.*.waba_id", false),
-    ("messenger.app_secret", true),
-    ("messenger.app_secret_previous", true),
-    ("messenger.verify_token", true),
-    ("messenger.app_id", false),
-    ("messenger.accounts.*.page_id", false),
-    ("messenger.accounts.*.access_token", true),
-    ("messenger.accounts.*.instagram_id", false),
-    ("webchat.sites.*.origins", false),
+/// Settings without a default: path (with `*` for a name of the operator's) and what it holds.
+/// Together with the keys of [`DEFAULTS`] these are all there are.
+const WITHOUT_DEFAULT: &[(&str, Known)] = &[
+    ("whatsapp.app_secret", Known::Secret),
+    ("whatsapp.app_secret_previous", Known::Secret),
+    ("whatsapp.app_secret_previous_until", Known::Text),
+    ("whatsapp.verify_token", Known::Secret),
+    ("whatsapp.accounts.*.phone_number_id", Known::Text),
+    ("whatsapp.accounts.*.access_token", Known::Secret),
+    ("whatsapp.accounts.*.waba_id", Known::Text),
+    ("whatsapp.accounts.*.send_to_bsuid", Known::Switch),
+    ("whatsapp.accounts.*.messages_per_second", Known::Number),
+    ("whatsapp.accounts.*.messaging_account_id", Known::Text),
+    ("messenger.app_secret", Known::Secret),
+    ("messenger.app_secret_previous", Known::Secret),
+    ("messenger.app_secret_previous_until", Known::Text),
+    ("messenger.verify_token", Known::Secret),
+    ("messenger.app_id", Known::Text),
+    ("messenger.accounts.*.page_id", Known::Text),
+    ("messenger.accounts.*.access_token", Known::Secret),
+    ("messenger.accounts.*.instagram_id", Known::Text),
+    ("webchat.sites.*.origins", Known::List),
 ];
-
-/// Settings that hold a list.
-const LISTS: &[&str] = &["api.allowed_origins", "webchat.sites.*.origins"];
 
 /// Where a setting comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,7 +150,7 @@ impl Config {
     fn set(&mut self, path: &str, text: &str, source: Source) -> anyhow::Result<()> {
         let known = known(path).ok_or_else(|| unknown(path, &source))?;
         let value = match known {
-            Known::Text => Value::String(text.to_owned()),
+            Known::Text | Known::Secret => Value::String(text.to_owned()),
             Known::List => Value::Array(
                 text.split(',')
                     .map(str::trim)
@@ -199,20 +201,20 @@ fn environment() -> Vec<(String, String)> {
     std::env::vars().filter(|(name, _)| name.starts_with("LOKET__")).collect()
 }
 
-#[derive(Clone, Copy)]
+/// What a setting holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
     Text,
+    /// Text that is never shown.
+    Secret,
     Number,
     Switch,
     List,
 }
 
 fn known(path: &str) -> Option<Known> {
-    if LISTS.iter().any(|pattern| matches(pattern, path)) {
-        return Some(Known::List);
-    }
-    if WITHOUT_DEFAULT.iter().any(|(pattern, _)| matches(pattern, path)) {
-        return Some(Known::Text);
+    if let Some((_, holds)) = WITHOUT_DEFAULT.iter().find(|(pattern, _)| matches(pattern, path)) {
+        return Some(*holds);
     }
     let defaults: Table = DEFAULTS.parse().ok()?;
     let value = flatten(&defaults).into_iter().find(|(known, _)| known == path)?.1;
@@ -229,7 +231,7 @@ fn is_section(name: &str) -> bool {
 }
 
 fn is_secret(path: &str) -> bool {
-    WITHOUT_DEFAULT.iter().any(|(pattern, secret)| *secret && matches(pattern, path))
+    WITHOUT_DEFAULT.iter().any(|(pattern, holds)| *holds == Known::Secret && matches(pattern, path))
 }
 
 fn matches(pattern: &str, path: &str) -> bool {
@@ -302,7 +304,10 @@ mod tests {
     fn secrets_come_from_the_environment_and_are_never_shown() {
         let config = layers(
             "[whatsapp.accounts.main]\nphone_number_id = \"305\"",
-            &[("LOKET__WHATSAPP__ACCOUNTS__MAIN__ACCESS_TOKEN", "hush"), ("LOKET__WHATSAPP__APP_SECRET", "hush")],
+            &[
+                ("LOKET__WHATSAPP__ACCOUNTS__MAIN__ACCESS_TOKEN", "hush"),
+                ("LOKET__WHATSAPP__APP_SECRET", "hush"),
+            ],
             &[],
         )
         .unwrap();
@@ -329,7 +334,8 @@ mod tests {
 
     #[test]
     fn a_list_is_given_with_commas() {
-        let config = layers("", &[], &["webchat.sites.shop.origins=https://a.example, https://b.example"]).unwrap();
+        let config =
+            layers("", &[], &["webchat.sites.shop.origins=https://a.example, https://b.example"]).unwrap();
         let section = config.section_json("webchat").unwrap();
         assert_eq!(section["sites"]["shop"]["origins"][1], "https://b.example");
     }

@@ -30,8 +30,7 @@ pub fn master_key(config: &Config) -> anyhow::Result<loket_hub::MasterKey> {
     let path = secrets.master_key_file;
     let contents = std::fs::read(&path).with_context(|| {
         format!(
-            "secrets.master_key_file: {} cannot be read; make one with: od -An -v -tx1 -N32 /dev/urandom | \
-             tr -d ' \\n' > {}",
+            "secrets.master_key_file: {} cannot be read; make one with: head -c 32 /dev/urandom | base64 > {}",
             path.display(),
             path.display()
         )

@@ -8,7 +8,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(name = "loket", version, about = "One thread per customer: WhatsApp, Messenger and web chat in one inbox")]
+#[command(
+    name = "loket",
+    version,
+    about = "One thread per customer: WhatsApp, Messenger and web chat in one inbox"
+)]
 struct Cli {
     /// A settings file; see `loket check-config` for all there is to set.
     #[arg(long, global = true)]
@@ -81,7 +85,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Admin(what) => commands::admin(&config, what).await,
             Command::Parked(what) => commands::parked(&config, what).await,
             Command::Verify { json } => commands::verify(&config, json).await,
-            Command::Simulate(what) => commands::simulate(what).await,
+            Command::Simulate(what) => commands::simulate(&config, what).await,
         }
     })
 }

@@ -19,7 +19,9 @@ pub struct LogSettings {
 pub fn start_log(settings: &LogSettings) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&settings.level)
         .map_err(|error| anyhow::anyhow!("log.level {:?} is no filter: {error}", settings.level))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     // A process that embeds Loket may have its own subscriber: then that one stays.
     let _already = match settings.format.as_str() {
         "text" => log.with_target(false).try_init(),

@@ -67,14 +67,34 @@ fn protocol_does_no_io() {
 #[test]
 fn the_top_level_is_the_agreed_one() {
     let agreed = BTreeSet::from([
-        ".ci", ".gitignore", ".npmrc", "ARCHITECTURE.md", "Cargo.lock", "Cargo.toml", "LICENSE", "README.md", "agent-api",
-        "backbone", "benches", "clippy.toml", "connectors", "deny.toml", "deploy", "hub", "protocol",
-        "rustfmt.toml", "src", "tests",
+        ".ci",
+        ".gitignore",
+        ".npmrc",
+        "ARCHITECTURE.md",
+        "Cargo.lock",
+        "Cargo.toml",
+        "LICENSE",
+        "README.md",
+        "agent-api",
+        "backbone",
+        "benches",
+        "clippy.toml",
+        "connectors",
+        "deny.toml",
+        "deploy",
+        "hub",
+        "protocol",
+        "rustfmt.toml",
+        "src",
+        "tests",
     ]);
     let found: BTreeSet<String> =
         files().iter().filter_map(|file| file.split('/').next().map(str::to_owned)).collect();
     for name in &found {
-        assert!(agreed.contains(name.as_str()), "{name} at the top level: the house has no room of that name");
+        assert!(
+            agreed.contains(name.as_str()),
+            "{name} at the top level: the house has no room of that name"
+        );
     }
 }
 
@@ -242,10 +262,11 @@ fn the_map_names_files_that_exist() {
     let mut named = 0;
     for word in map.split('`').skip(1).step_by(2) {
         let room = word.split('/').next().unwrap_or_default();
-        let is_a_place = ["protocol", "backbone", "connectors", "hub", "agent-api", "src", "tests", "deploy", "benches"]
-            .contains(&room)
-            && word.contains('/')
-            && !word.contains([' ', '{', '*']);
+        let is_a_place =
+            ["protocol", "backbone", "connectors", "hub", "agent-api", "src", "tests", "deploy", "benches"]
+                .contains(&room)
+                && word.contains('/')
+                && !word.contains([' ', '{', '*']);
         if is_a_place {
             named += 1;
             assert!(root().join(word).exists(), "the map names {word}, which does not exist");

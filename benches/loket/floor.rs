@@ -47,8 +47,9 @@ async fn callback(request: HttpRequest, body: web::Bytes, state: State) -> HttpR
     mac.update(&body);
     let given = request.headers().get("X-Hub-Signature-256").and_then(|value| value.to_str().ok());
     let given = given.and_then(|text| text.strip_prefix("sha256=")).unwrap_or_default();
-    let bytes: Vec<u8> =
-        (0..given.len() / 2).filter_map(|at| u8::from_str_radix(&given[at * 2..at * 2 + 2], 16).ok()).collect();
+    let bytes: Vec<u8> = (0..given.len() / 2)
+        .filter_map(|at| u8::from_str_radix(&given[at * 2..at * 2 + 2], 16).ok())
+        .collect();
     if mac.verify_slice(&bytes).is_err() {
         return HttpResponse::Unauthorized().finish();
     }

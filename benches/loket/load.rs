@@ -91,7 +91,8 @@ pub async fn full(port: u16, path: &'static str, connections: usize, time: Durat
             let mut done = 0u64;
             while Instant::now() < end {
                 let number = next.fetch_add(1, Ordering::Relaxed);
-                let status = connection.post(path, &body(number, "FULL", "Is het pakket al verzonden?")).await;
+                let status =
+                    connection.post(path, &body(number, "FULL", "Is het pakket al verzonden?")).await;
                 assert_eq!(status, 200, "every callback is answered 200");
                 done += 1;
             }

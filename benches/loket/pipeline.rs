@@ -49,7 +49,9 @@ async fn measure(port: u16, path: &'static str, stream: &str, bearer: Option<&st
                 let Ok(text) = frame.to_text() else { continue };
                 let start = number(text).and_then(|n| sent.lock().expect("not poisoned").remove(&n));
                 if let Some(start) = start {
-                    times.record(u64::try_from(start.elapsed().as_micros()).expect("small")).expect("in range");
+                    times
+                        .record(u64::try_from(start.elapsed().as_micros()).expect("small"))
+                        .expect("in range");
                 }
             }
             times
@@ -100,8 +102,29 @@ pub async fn t4_and_t13() {
     drop(loket);
     let ms = |value: f64| format!("{value:.2} ms");
     let what = format!("callback to socket at {RATE}/s");
-    report("T4", &format!("{what}, p50"), &ms(ours.p50_ms), &ms(bare.p50_ms), ours.p50_ms / bare.p50_ms, "<= 2");
-    report("T4", &format!("{what}, p99"), &ms(ours.p99_ms), &ms(bare.p99_ms), ours.p99_ms / bare.p99_ms, "<= 3");
+    report(
+        "T4",
+        &format!("{what}, p50"),
+        &ms(ours.p50_ms),
+        &ms(bare.p50_ms),
+        ours.p50_ms / bare.p50_ms,
+        "<= 2",
+    );
+    report(
+        "T4",
+        &format!("{what}, p99"),
+        &ms(ours.p99_ms),
+        &ms(bare.p99_ms),
+        ours.p99_ms / bare.p99_ms,
+        "<= 3",
+    );
     let us = |value: f64| format!("{value:.0} us");
-    report("T13", "processor time a message, end to end", &us(ours.cpu_us), &us(bare.cpu_us), ours.cpu_us / bare.cpu_us, "<= 3");
+    report(
+        "T13",
+        "processor time a message, end to end",
+        &us(ours.cpu_us),
+        &us(bare.cpu_us),
+        ours.cpu_us / bare.cpu_us,
+        "<= 3",
+    );
 }

@@ -78,7 +78,7 @@ impl Loket {
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let (path, port) = (folder.path().display().to_string(), free_port());
-        std::fs::write(folder.path().join("key"), "5a".repeat(32)).expect("a key");
+        std::fs::write(folder.path().join("key"), "0123456789abcdefghijklmnopqrstuv").expect("a key");
         let sets = [
             format!("http.listen=127.0.0.1:{port}"),
             format!("api.listen=127.0.0.1:{port}"),

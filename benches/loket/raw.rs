@@ -14,7 +14,8 @@ pub async fn open(path: &Path) -> SqliteConnection {
     let options = options.create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
     let mut file = options.synchronous(SqliteSynchronous::Full).connect().await.expect("a file");
     for table in ["bus", "inbox", "messages", "log"] {
-        let create = format!("CREATE TABLE IF NOT EXISTS {table} (n INTEGER PRIMARY KEY, key TEXT, payload TEXT)");
+        let create =
+            format!("CREATE TABLE IF NOT EXISTS {table} (n INTEGER PRIMARY KEY, key TEXT, payload TEXT)");
         file.execute(AssertSqlSafe(create)).await.expect("a table");
     }
     file
@@ -33,19 +34,15 @@ pub async fn insert(file: &mut SqliteConnection, table: &str, rows: &[(String, S
 
 /// How many groups of rows a second: each transaction has `batch` groups, each group one row in each
 /// of `tables` with the given key and payload.
-pub async fn groups_per_second(
-    folder: &Path,
-    tables: &[(&str, &str)],
-    batch: usize,
-    time: Duration,
-) -> f64 {
+pub async fn groups_per_second(folder: &Path, tables: &[(&str, &str)], batch: usize, time: Duration) -> f64 {
     let mut file = open(&folder.join("raw.db")).await;
     let (start, mut done) = (Instant::now(), 0u64);
     while start.elapsed() < time {
         let mut tx = file.begin().await.expect("a transaction");
         for (table, payload) in tables {
-            let rows: Vec<_> =
-                (0..batch).map(|n| (format!("m|whatsapp:305|wamid.{done}.{n}"), (*payload).to_owned())).collect();
+            let rows: Vec<_> = (0..batch)
+                .map(|n| (format!("m|whatsapp:305|wamid.{done}.{n}"), (*payload).to_owned()))
+                .collect();
             insert(&mut tx, table, &rows).await;
         }
         tx.commit().await.expect("a commit");

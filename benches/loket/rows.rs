@@ -70,7 +70,14 @@ pub async fn t2() {
     wire.bus().close().await;
     let payload = body(1, "T2", "Is het pakket al verzonden?");
     let floor = raw::groups_per_second(folder.path(), &[("bus", &payload)], BATCH, time).await;
-    report("T2", "callbacks made safe, embedded bus", &per_second(ours), &per_second(floor), ours / floor, ">= 0.4");
+    report(
+        "T2",
+        "callbacks made safe, embedded bus",
+        &per_second(ours),
+        &per_second(floor),
+        ours / floor,
+        ">= 0.4",
+    );
 }
 
 /// Messages appended by the hub: inbox key, identity, thread seq, message, log entry, window.
@@ -81,7 +88,8 @@ pub async fn t3() {
     let mut items = Vec::new();
     for number in 0..MESSAGES {
         let text = body(number, "T3", "Is het pakket al verzonden?");
-        let received = connectors.reread("whatsapp", text.as_bytes(), Clock::system().now()).expect("a callback");
+        let received =
+            connectors.reread("whatsapp", text.as_bytes(), Clock::system().now()).expect("a callback");
         for event in received.events {
             items.push(Wire::item(event.key(), event.lane(), String::new(), &event).expect("an item"));
         }
@@ -92,7 +100,7 @@ pub async fn t3() {
     let mut settings = HubSettings::default();
     let file = folder.path().join("loket.db");
     settings.store.url = format!("sqlite:{}", file.display());
-    let key = MasterKey::from_file_contents("5a".repeat(32).as_bytes()).expect("a key");
+    let key = MasterKey::from_file_contents(b"0123456789abcdefghijklmnopqrstuv").expect("a key");
     let kv = kv::open("memory:", Clock::system()).expect("kv");
     let accounts = connectors.accounts();
     let hub = Hub::open(&settings, key, accounts, wire.clone(), kv, Clock::system()).await.expect("a hub");
@@ -120,5 +128,12 @@ pub async fn t3() {
     let tables: Vec<(&str, &str)> = sizes.iter().map(|(table, text)| (*table, text.as_str())).collect();
     let bare = tempfile::tempdir().expect("a folder");
     let floor = raw::groups_per_second(bare.path(), &tables, BATCH, Duration::from_secs(SECONDS)).await;
-    report("T3", "messages appended by the hub, SQLite", &per_second(ours), &per_second(floor), ours / floor, ">= 0.5");
+    report(
+        "T3",
+        "messages appended by the hub, SQLite",
+        &per_second(ours),
+        &per_second(floor),
+        ours / floor,
+        ">= 0.5",
+    );
 }

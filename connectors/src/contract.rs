@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use loket_backbone::clock::Clock;
-use loket_protocol::inbound::ParkReason;
+use loket_protocol::inbound::{InboundEvent, ParkReason};
 use loket_protocol::time::Timestamp;
 use serde_json::Value;
 
@@ -104,7 +104,7 @@ fn keys(channel: &dyn Channel, body: &Bytes, millis: i64) -> Vec<String> {
         |_| Vec::new(),
         |received| {
             let problems = received.problems.iter().map(|p| format!("{}|{}", p.key(), p.raw.number));
-            received.events.iter().map(loket_protocol::inbound::InboundEvent::key).chain(problems).collect()
+            received.events.iter().map(InboundEvent::key).chain(problems).collect()
         },
     )
 }
@@ -243,7 +243,7 @@ fn a_parked_item_is_read_again_alone() {
         let stranger = case.with("stranger").unwrap().unwrap();
         for (name, (body, _)) in case.fixtures() {
             let whole = channel.receive(&callback(body.clone(), Vec::new(), EARLY)).unwrap();
-            let whole: BTreeSet<String> = whole.events.iter().map(|event| event.key()).collect();
+            let whole: BTreeSet<String> = whole.events.iter().map(InboundEvent::key).collect();
             let parked = stranger.receive(&callback(body, Vec::new(), EARLY)).unwrap().problems;
             for problem in parked.iter().filter(|p| p.reason == ParkReason::UnknownAccount && p.raw.of == 1) {
                 let raw = Bytes::from(problem.raw.bytes().unwrap());

@@ -11,9 +11,12 @@ mod role;
 mod sender;
 mod settings;
 mod signals;
+pub mod simulator;
 
 #[cfg(test)]
 mod contract;
+#[cfg(test)]
+mod testing;
 
 pub use role::Connectors;
 pub use settings::ConnectorsSettings;

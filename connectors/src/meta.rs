@@ -5,6 +5,7 @@ mod json;
 mod read;
 #[cfg(test)]
 pub(crate) mod scripted;
+mod secrets;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use loket_backbone::secret::Secret;
@@ -17,6 +18,7 @@ use crate::channel::Rejected;
 pub use graph::{ANSWER_BYTES_MAX, Graph, GraphError, GraphFailure, GraphSettings};
 pub use json::{DEPTH_MAX, parse};
 pub use read::{EXTERNAL_ID_BYTES_MAX, field, flag, id, list, number, sha256, text, text_or_number, time};
+pub use secrets::AppSecrets;
 
 /// What stands before the digits in `X-Hub-Signature-256`.
 const SIGNATURE_PREFIX: &str = "sha256=";

@@ -26,11 +26,13 @@ fn is_hash(text: &str) -> bool {
 
 /// What the visitor may see of a message: nothing that is ours alone.
 fn for_visitor(mut message: Message) -> Message {
+    // The id of a visitor's own message holds the page's own id of it, by which the page knows it
+    // again; the ids of others say nothing to anybody outside.
     if message.author.kind != AuthorType::Contact {
         message.author.id = None;
+        message.external_id = None;
     }
     message.status_detail = None;
-    message.external_id = None;
     message
 }
 

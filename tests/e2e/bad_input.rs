@@ -36,8 +36,10 @@ async fn junk_beside_good_items_parks_the_junk_and_keeps_the_good() {
         "[]".to_owned(),
         "{}".to_owned(),
         r#"{"id":[],"type":{}}"#.to_owned(),
-        r#"{"from":"31600000702","id":"wamid.J1","timestamp":"1795253400","type":"text","text":null}"#.to_owned(),
-        r#"{"from":"31600000702","id":"wamid.J2","timestamp":[],"type":"text","text":{"body":{"a":1}}}"#.to_owned(),
+        r#"{"from":"31600000702","id":"wamid.J1","timestamp":"1795253400","type":"text","text":null}"#
+            .to_owned(),
+        r#"{"from":"31600000702","id":"wamid.J2","timestamp":[],"type":"text","text":{"body":{"a":1}}}"#
+            .to_owned(),
         format!(r#"{{"from":"31600000702","id":"wamid.J3","type":"novel","novel":{deep}}}"#),
         deep,
     ];
@@ -58,7 +60,8 @@ async fn junk_beside_good_items_parks_the_junk_and_keeps_the_good() {
         let id = format!("wamid.NEIGHBOUR{number}");
         assert_eq!(stored(&id).expect(&id)["content"]["text"], "goed");
     }
-    let text = stored("wamid.ODD").expect("the odd one")["content"]["text"].as_str().expect("text").to_owned();
+    let text =
+        stored("wamid.ODD").expect("the odd one")["content"]["text"].as_str().expect("text").to_owned();
     assert_eq!(text, "a\u{fffd}b\u{fffd}c");
     assert!(!agent.all("/v1/parked?limit=200").await.is_empty(), "the junk waits for a person");
     world.finish().await;
@@ -82,7 +85,12 @@ async fn callbacks_that_are_no_callbacks_are_refused_with_a_reason() {
         ("hub.mode=subscribe&hub.verify_token=loket-verify&hub.challenge=%3Cscript%3E", 400),
         ("hub.mode=subscribe&hub.challenge=1", 403),
     ] {
-        let answer = world.http().get(world.url(&format!("/callbacks/whatsapp?{query}"))).send().await.expect("answer");
+        let answer = world
+            .http()
+            .get(world.url(&format!("/callbacks/whatsapp?{query}")))
+            .send()
+            .await
+            .expect("answer");
         assert_eq!(answer.status().as_u16(), status, "{query}");
         if status == 200 {
             assert!(answer.headers()["content-type"].to_str().expect("text").starts_with("text/plain"));
@@ -142,12 +150,20 @@ async fn the_api_refuses_what_it_cannot_take_and_says_what_was_wrong() {
         assert!(problem["code"].is_string() && problem["detail"].is_string(), "{path} {shown}: {problem}");
     }
     for token in ["", "x", "los_", "lok_x", &"a".repeat(9000)] {
-        let answer = world.http().get(world.url("/v1/threads")).bearer_auth(token).send().await.expect("an answer");
+        let answer =
+            world.http().get(world.url("/v1/threads")).bearer_auth(token).send().await.expect("an answer");
         let status = answer.status().as_u16();
         assert!(matches!(status, 401 | 400 | 431), "{} characters: {status}", token.len());
     }
-    for path in ["/v1/threads?limit=0", "/v1/threads?limit=x", "/v1/threads?cursor=%00", "/v1/threads?colour=red",
-        "/v1/events?after=-1", "/v1/events?types=message.*,nonsense.happened", "/v1/stream?after=x"] {
+    for path in [
+        "/v1/threads?limit=0",
+        "/v1/threads?limit=x",
+        "/v1/threads?cursor=%00",
+        "/v1/threads?colour=red",
+        "/v1/events?after=-1",
+        "/v1/events?types=message.*,nonsense.happened",
+        "/v1/stream?after=x",
+    ] {
         let (status, problem) = agent.look(path).await;
         assert!((400..500).contains(&status), "{path}: {status} {problem}");
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::harness::{AgentClient, Options, World, eventually};
+use crate::harness::{AgentClient, Options, World};
 
 /// A fixture: channel, name, body, expected status and facts.
 pub struct Fixture {
@@ -83,6 +83,12 @@ fn wanted(fact: &Value) -> Vec<String> {
     {
         fields.insert("preference".to_owned(), serde_json::json!([category, value]));
     }
+    if let Some(story) =
+        fields.get("reply_to").and_then(Value::as_str).and_then(|text| text.strip_prefix("story "))
+    {
+        let story = story.to_owned();
+        fields.insert("reply_to".to_owned(), story.into());
+    }
     for attachment in fields.get_mut("attachments").and_then(Value::as_array_mut).into_iter().flatten() {
         if attachment["url"] == "present" {
             attachment.as_object_mut().expect("an attachment").remove("url");
@@ -142,9 +148,16 @@ async fn every_fact_of_every_fixture_is_found_through_the_api_and_a_repeat_chang
     let world = World::start(Options::default()).await;
     let agent = world.agent("admin").await;
     let (meta, fixtures) = (world.meta(), all());
-    for fixture in &fixtures {
+    // A message that is edited or taken back before it comes shows its first words nowhere, as it
+    // should be: so those come last here. What any order ends in is the matter of another journey.
+    let takes_back =
+        |fixture: &&Fixture| ["edit", "revoke", "delete"].iter().any(|kind| fixture.name.contains(kind));
+    let (later, first): (Vec<_>, Vec<_>) = fixtures.iter().partition(takes_back);
+    for fixture in first.into_iter().chain(later) {
         let status = meta.post(fixture.channel, fixture.body.clone()).await;
         assert_eq!(status, Some(fixture.answer), "{}/{}", fixture.channel, fixture.name);
+        // One after the other, as the places of a story: what is in flight together has no order.
+        world.settled(&agent).await;
     }
     world.settled(&agent).await;
     let lost = missing(&fixtures, &shown(&agent).await);

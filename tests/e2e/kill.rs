@@ -32,7 +32,8 @@ async fn traffic(meta: Meta, stop: Arc<AtomicBool>, counter: Arc<AtomicU64>) {
         let meta = meta.clone();
         underway.spawn(async move {
             let phone = format!("3160000{:04}", number % SENDERS);
-            let body = Meta::whatsapp_text(&phone, &format!("wamid.KILL{number}"), "hallo", 1_795_253_400).to_string();
+            let body = Meta::whatsapp_text(&phone, &format!("wamid.KILL{number}"), "hallo", 1_795_253_400)
+                .to_string();
             // A platform repeats at once, then ever more slowly; here at most every 50 ms.
             let mut again = tokio::time::interval(Duration::from_millis(50));
             loop {
@@ -56,7 +57,9 @@ async fn kill_nine_loses_nothing_and_doubles_nothing() {
     let seed = std::hash::RandomState::new().hash_one(0u8);
     println!("seed {seed}");
     for round in 0..rounds() {
-        let wait = 100 + std::hash::BuildHasherDefault::<std::hash::DefaultHasher>::default().hash_one((seed, round)) % 900;
+        let wait = 100
+            + std::hash::BuildHasherDefault::<std::hash::DefaultHasher>::default().hash_one((seed, round))
+                % 900;
         // The moment of the kill is the point of this test, so this wait is for no condition.
         tokio::time::sleep(Duration::from_millis(wait)).await;
         world.kill().await;

@@ -17,8 +17,13 @@ async fn end_state(agent: &AgentClient) -> Vec<Value> {
             .as_array()
             .expect("identities")
             .iter()
-            .flat_map(|identity| identity["handles"].as_array().expect("handles").clone())
-            .map(|handle| format!("{}:{}", handle["kind"].as_str().unwrap(), handle["value"].as_str().unwrap()))
+            .flat_map(|identity| {
+                let account = identity["channel"]["account"].to_string();
+                let handles = identity["handles"].as_array().expect("handles").clone();
+                handles
+                    .into_iter()
+                    .map(move |handle| format!("{account} {} {}", handle["kind"], handle["value"]))
+            })
             .collect();
         handles.sort();
         let mut messages: Vec<Value> = agent
@@ -72,8 +77,29 @@ fn shuffled<T>(mut items: Vec<T>, seed: u64) -> Vec<T> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn any_order_ends_in_the_same_state() {
-    let kinds = ["text", "image", "video", "audio", "document", "sticker", "location", "contacts", "status", "reaction",
-        "edit", "revoke", "message_", "delivery", "read", "echo", "history", "smb_message", "batch", "interactive", "button"];
+    let kinds = [
+        "text",
+        "image",
+        "video",
+        "audio",
+        "document",
+        "sticker",
+        "location",
+        "contacts",
+        "status",
+        "reaction",
+        "edit",
+        "revoke",
+        "message_",
+        "delivery",
+        "read",
+        "echo",
+        "history",
+        "smb_message",
+        "batch",
+        "interactive",
+        "button",
+    ];
     let chosen: Vec<usize> = fixtures::all()
         .iter()
         .enumerate()

@@ -69,7 +69,8 @@ async fn a_socket_without_a_right_token_does_not_open() {
     assert_eq!(status, 200);
     eventually("a socket whose session ends is closed", || async {
         let mut stream = agent.try_stream(0).await?;
-        let out = world.http().delete(world.url("/v1/sessions")).bearer_auth(&agent.token).send().await.ok()?;
+        let out =
+            world.http().delete(world.url("/v1/sessions")).bearer_auth(&agent.token).send().await.ok()?;
         assert!(out.status().is_success());
         while stream.frame(Duration::from_secs(10)).await.is_some() {}
         Some(())

@@ -22,7 +22,10 @@ async fn a_row_damaged_by_hand_is_named() {
     let damages = [
         ("DELETE FROM messages WHERE external_id = 'wamid.V2'", "wamid.V2"),
         ("UPDATE log SET seq = NULL WHERE seq = 2", "V5"),
-        ("DELETE FROM log WHERE type = 'message.received' AND thread_seq = (SELECT MAX(thread_seq) FROM log)", "V3"),
+        (
+            "DELETE FROM log WHERE type = 'message.received' AND thread_seq = (SELECT MAX(thread_seq) FROM log)",
+            "V3",
+        ),
         ("UPDATE threads SET seq = seq + 1", "V3"),
         ("DELETE FROM inbox WHERE key LIKE '%wamid.V1%'", "V1"),
     ];
@@ -30,7 +33,8 @@ async fn a_row_damaged_by_hand_is_named() {
         let mut world = World::start(Options::default()).await;
         let agent = world.agent("admin").await;
         for number in 0..4 {
-            let body = Meta::whatsapp_text("31600000601", &format!("wamid.V{number}"), "hallo", 1_795_253_400);
+            let body =
+                Meta::whatsapp_text("31600000601", &format!("wamid.V{number}"), "hallo", 1_795_253_400);
             assert_eq!(world.meta().post("whatsapp", body.to_string()).await, Some(200));
         }
         world.settled(&agent).await;
@@ -63,15 +67,18 @@ async fn what_cannot_be_read_is_parked_and_can_be_replayed_or_dropped() {
 
     let list = world.command(&["parked", "list", "--json"]);
     let text = String::from_utf8(list.stdout).expect("UTF-8");
-    let items: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let items: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(items.len(), 1, "{text}");
     assert_eq!(items[0]["reason"], "unknown");
     let id = items[0]["id"].as_str().expect("an id");
     let raw = world.command(&["parked", "show", id]);
     assert!(String::from_utf8_lossy(&raw.stdout).contains("hologram"));
-    // This version still does not know it: it is parked again, and nothing is doubled.
+    // This version still does not know it: that is said, it stays where it is, and nothing is doubled.
     let replay = world.command(&["parked", "replay", id]);
-    assert!(replay.status.success(), "{}", String::from_utf8_lossy(&replay.stderr));
+    let said = String::from_utf8_lossy(&replay.stderr).into_owned();
+    assert!(!replay.status.success() && said.contains("hologram"), "{said}");
+    assert!(world.command(&["verify"]).status.success());
     let drop = world.command(&["parked", "drop", id, "--reason", "a toy"]);
     assert!(drop.status.success(), "{}", String::from_utf8_lossy(&drop.stderr));
     let list = world.command(&["parked", "list", "--json"]);

@@ -71,11 +71,11 @@ impl Meta {
     /// A WhatsApp callback with one message item.
     pub fn whatsapp(phone: &str, message: &Value) -> Value {
         json!({"object": "whatsapp_business_account", "entry": [{"id": "215000000000101", "changes": [{
-            "field": "messages", "value": {
-                "messaging_product": "whatsapp",
-                "metadata": {"display_phone_number": "12025550100", "phone_number_id": PHONE_NUMBER},
-                "contacts": [{"profile": {"name": format!("Klant {phone}")}, "wa_id": phone}],
-                "messages": [message],
-            }}]}]})
+        "field": "messages", "value": {
+            "messaging_product": "whatsapp",
+            "metadata": {"display_phone_number": "12025550100", "phone_number_id": PHONE_NUMBER},
+            "contacts": [{"profile": {"name": format!("Klant {phone}")}, "wa_id": phone}],
+            "messages": [message],
+        }}]}]})
     }
 }

@@ -6,8 +6,8 @@ mod meta;
 mod simulator;
 mod world;
 
-pub use agent::{AgentClient, Stream};
-pub use meta::{APP_SECRET, Meta, PAGE, PHONE_NUMBER};
+pub use agent::AgentClient;
+pub use meta::{APP_SECRET, Meta, PHONE_NUMBER};
 pub use simulator::Simulator;
 pub use world::{Options, World};
 

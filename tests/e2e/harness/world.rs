@@ -7,13 +7,13 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use super::meta::{APP_ID, APP_SECRET, INSTAGRAM, OTHER_PAGE, OTHER_PHONE_NUMBER, PAGE, PHONE_NUMBER};
-use super::{AgentClient, Meta, eventually};
+use super::{AgentClient, Meta, Simulator, eventually};
 
 /// What an installation is started with.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Where the Graph API is; default: a port where nobody listens.
-    pub graph_url: Option<String>,
+    /// With Meta's platforms and customers' phones; without, nobody listens at the Graph API.
+    pub simulator: bool,
     /// More settings, as `section.key=value`.
     pub sets: Vec<String>,
 }
@@ -26,6 +26,8 @@ pub struct World {
     child: Option<tokio::process::Child>,
     http: reqwest::Client,
     passwords: Vec<(String, String)>,
+    simulator: Option<Simulator>,
+    simulator_port: u16,
 }
 
 /// A port that was free a moment ago.
@@ -39,18 +41,31 @@ impl World {
         // Another test of this process may have installed it: as good.
         let _already = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().expect("a folder");
-        let key = "5a".repeat(32);
-        std::fs::write(folder.path().join("master.key"), key).expect("a key");
+        std::fs::write(folder.path().join("master.key"), "0123456789abcdefghijklmnopqrstuv").expect("a key");
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
-        let mut world = Self { folder, port: free_port(), options, child: None, http, passwords: Vec::new() };
+        let mut world = Self {
+            folder,
+            port: free_port(),
+            options,
+            child: None,
+            http,
+            passwords: Vec::new(),
+            simulator: None,
+            simulator_port: free_port(),
+        };
         world.write_settings();
+        if world.options.simulator {
+            let (http, callbacks) = (world.http.clone(), world.url("/callbacks"));
+            let settings = world.config_path();
+            world.simulator = Some(Simulator::start(http, &settings, world.simulator_port, &callbacks).await);
+        }
         world.create_agent("admin", "admin");
         world.run().await;
         world
     }
 
     fn write_settings(&self) {
-        let graph = self.options.graph_url.clone().unwrap_or_else(|| "http://127.0.0.1:9".to_owned());
+        let graph = format!("http://127.0.0.1:{}", self.simulator_port);
         let origin = self.url("");
         let mut text = String::new();
         write!(
@@ -211,9 +226,9 @@ origins = ["{origin}"]
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
-    /// Its port.
-    pub fn port(&self) -> u16 {
-        self.port
+    /// Meta's platforms and customers' phones.
+    pub fn simulator(&self) -> &Simulator {
+        self.simulator.as_ref().expect("a world with a simulator")
     }
 
     /// A plain HTTP client.
@@ -237,25 +252,14 @@ origins = ["{origin}"]
 impl World {
     /// Waits until nothing is underway: the bus is empty and the log is numbered.
     pub async fn settled(&self, agent: &AgentClient) {
-        let mut calm = 0;
-        eventually("nothing is underway", || {
-            let agent = agent.clone();
-            async move {
-                let (status, health) = agent.look("/health/status").await;
-                let empty = health["bus"]["topics"]
-                    .as_object()
-                    .is_some_and(|topics| topics.values().all(|topic| topic["items"] == 0));
-                (status == 200 && empty && health["unnumbered"] == 0).then_some(())
-            }
+        // An item is on the bus until its effects are committed, and an entry is without a number until
+        // the sequencer saw it: so both at once mean rest.
+        eventually("nothing is underway", || async {
+            let (status, health) = agent.look("/health/status").await;
+            let topics = health["hub"]["topics"].as_object()?;
+            let empty = topics.values().all(|topic| topic["items"] == 0);
+            (status == 200 && empty && health["hub"]["unnumbered"] == 0).then_some(())
         })
         .await;
-        // Acknowledgements and numbers follow the commit within moments: look twice.
-        while calm < 2 {
-            let (_, health) = agent.look("/health/status").await;
-            let empty = health["bus"]["topics"]
-                .as_object()
-                .is_some_and(|topics| topics.values().all(|topic| topic["items"] == 0));
-            calm = if empty && health["unnumbered"] == 0 { calm + 1 } else { 0 };
-        }
     }
 }

@@ -7,6 +7,7 @@
 
 mod codes;
 mod compose;
+pub mod fake;
 mod receive;
 mod send;
 
@@ -31,7 +32,7 @@ use sha2::Sha256;
 
 use crate::channel::{Callback, Channel, Pace, Received, Rejected, SendError, Taken};
 use crate::channels::Deps;
-use crate::meta::{self, Graph, GraphSettings};
+use crate::meta::{self, AppSecrets, Graph, GraphSettings};
 
 /// The name of this channel, in addresses and settings.
 pub const KIND: &str = "messenger";
@@ -140,9 +141,7 @@ impl Accounts {
 }
 
 struct Messenger {
-    app_secret: Secret,
-    app_secret_previous: Option<Secret>,
-    app_secret_previous_until: Option<Timestamp>,
+    secrets: AppSecrets,
     verify_token: Secret,
     accounts: Accounts,
     graph: Graph,
@@ -159,12 +158,7 @@ impl Messenger {
             app_id,
             accounts,
         } = settings;
-        if app_secret.is_empty() {
-            return Err("messenger.app_secret is empty: without it anybody could forge callbacks.".to_owned());
-        }
-        if app_secret_previous.as_ref().is_some_and(Secret::is_empty) {
-            return Err("messenger.app_secret_previous is empty: leave it out or fill it in.".to_owned());
-        }
+        let secrets = AppSecrets::new(KIND, app_secret, app_secret_previous, app_secret_previous_until)?;
         if verify_token.is_empty() {
             return Err("messenger.verify_token is empty: choose one and give it to the platform.".to_owned());
         }
@@ -192,9 +186,7 @@ impl Messenger {
         }
         let kind = ChannelKind::new(KIND).map_err(|error| error.to_string())?;
         Ok(Self {
-            app_secret,
-            app_secret_previous,
-            app_secret_previous_until,
+            secrets,
             verify_token,
             accounts: Accounts { kind, app_id, pages },
             graph: Graph::new(graph)?,
@@ -207,7 +199,7 @@ impl Messenger {
     fn proof(&self, token: &Secret) -> String {
         use std::fmt::Write as _;
         // HMAC takes a key of any length, so the error cannot come up.
-        let Ok(mac) = Hmac::<Sha256>::new_from_slice(self.app_secret.expose().as_bytes()) else {
+        let Ok(mac) = Hmac::<Sha256>::new_from_slice(self.secrets.current().expose().as_bytes()) else {
             return String::new();
         };
         let digest = mac.chain_update(token.expose().as_bytes()).finalize().into_bytes();
@@ -257,10 +249,7 @@ impl Channel for Messenger {
     }
 
     fn authenticate(&self, callback: &Callback) -> Result<(), Rejected> {
-        let has_ended = self.app_secret_previous_until.is_some_and(|until| callback.received_at > until);
-        let previous = self.app_secret_previous.iter().filter(|_| !has_ended);
-        let secrets: Vec<Secret> = std::iter::once(&self.app_secret).chain(previous).cloned().collect();
-        meta::verify_signature(&secrets, &callback.signatures, &callback.body).map(|_| ())
+        self.secrets.verify(callback)
     }
 
     fn receive(&self, callback: &Callback) -> Result<Received, Rejected> {

@@ -1,6 +1,7 @@
 //! WhatsApp through the Cloud API. What is supported stands in the README beside this file.
 
 mod codes;
+pub mod fake;
 mod receive;
 mod send;
 #[cfg(test)]
@@ -19,7 +20,7 @@ use serde_json::json;
 
 use self::receive::Routes;
 use crate::channel::{Callback, Channel, Pace, Received, Rejected, SendError, Taken};
-use crate::meta::{self, Graph, GraphSettings};
+use crate::meta::{self, AppSecrets, Graph, GraphSettings};
 
 /// The channel's name, in paths and in the store.
 pub const KIND: &str = "whatsapp";
@@ -57,22 +58,14 @@ const CONTENT_TYPES: [&str; 15] = [
 pub struct Settings {
     /// The app's secret, which signs callbacks.
     pub app_secret: Secret,
-    /// The secret before a rotation.
-    pub app_secret_previous: Option<PreviousSecret>,
+    /// The secret before a rotation, accepted until `app_secret_previous_until`.
+    pub app_secret_previous: Option<Secret>,
+    /// Callbacks signed with the former secret that come later are refused (RFC 3339).
+    pub app_secret_previous_until: Option<Timestamp>,
     /// What the operator enters beside the callback address; any text that nobody guesses.
     pub verify_token: Secret,
     /// The numbers, by a name of the operator's choice.
     pub accounts: BTreeMap<String, Account>,
-}
-
-/// A secret that still counts for a while.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PreviousSecret {
-    /// The secret.
-    pub secret: Secret,
-    /// Callbacks that come later are refused (RFC 3339).
-    pub valid_until: Timestamp,
 }
 
 /// One connected number.
@@ -118,6 +111,7 @@ pub fn build(settings: &Settings, graph: &GraphSettings) -> Result<Option<Box<dy
 struct WhatsApp {
     kind: ChannelKind,
     settings: Settings,
+    secrets: AppSecrets,
     routes: Routes,
     graph: Graph,
 }
@@ -125,8 +119,14 @@ struct WhatsApp {
 impl WhatsApp {
     fn new(settings: Settings, graph: &GraphSettings) -> Result<Self, String> {
         let kind = ChannelKind::new(KIND).map_err(|error| error.to_string())?;
+        let secrets = AppSecrets::new(
+            KIND,
+            settings.app_secret.clone(),
+            settings.app_secret_previous.clone(),
+            settings.app_secret_previous_until,
+        )?;
         let routes = checked(&settings)?;
-        Ok(Self { kind, settings, routes, graph: Graph::new(graph)? })
+        Ok(Self { kind, settings, secrets, routes, graph: Graph::new(graph)? })
     }
 
     fn account(&self, phone_number_id: &str) -> Option<&Account> {
@@ -136,12 +136,6 @@ impl WhatsApp {
 
 /// The routes to the configured accounts, once every setting is known to be usable.
 fn checked(settings: &Settings) -> Result<Routes, String> {
-    if settings.app_secret.is_empty() {
-        return Err("whatsapp.app_secret is empty: callbacks could not be checked".to_owned());
-    }
-    if settings.app_secret_previous.as_ref().is_some_and(|previous| previous.secret.is_empty()) {
-        return Err("whatsapp.app_secret_previous.secret is empty: leave the section out".to_owned());
-    }
     if settings.verify_token.is_empty() {
         return Err("whatsapp.verify_token is empty: the address could not be verified".to_owned());
     }
@@ -196,12 +190,7 @@ impl Channel for WhatsApp {
     }
 
     fn authenticate(&self, callback: &Callback) -> Result<(), Rejected> {
-        let previous = self.settings.app_secret_previous.iter();
-        let still_valid = previous.filter(|previous| callback.received_at <= previous.valid_until);
-        let secrets: Vec<Secret> = std::iter::once(self.settings.app_secret.clone())
-            .chain(still_valid.map(|previous| previous.secret.clone()))
-            .collect();
-        meta::verify_signature(&secrets, &callback.signatures, &callback.body).map(|_| ())
+        self.secrets.verify(callback)
     }
 
     fn receive(&self, callback: &Callback) -> Result<Received, Rejected> {

@@ -98,6 +98,34 @@ async fn a_failed_commit_is_an_error_to_its_publishers_and_costs_nothing_else() 
     bus.close().await;
 }
 
+#[tokio::test]
+async fn an_item_that_vanished_or_has_flipped_bits_holds_up_nobody() {
+    let fixture = Directory::new().await;
+    fixture.open().await.close().await;
+    change(
+        &fixture.file(),
+        "CREATE TRIGGER lose AFTER INSERT ON items WHEN new.id = '3' \
+         BEGIN DELETE FROM items WHERE id = '1'; \
+               UPDATE items SET key = CAST(x'6bff' AS TEXT) WHERE id = '2'; END",
+    )
+    .await;
+    let options = Options { cache_bytes: 0, volatile_allowed: true, ..Options::default() };
+    let bus = fixture.open_as(options.clone()).await.unwrap();
+    bus.publish("line", &items(5, 5)).await.unwrap();
+    assert_eq!(contract::ids(&drain(&*bus, "line", "crew").await), ["0", "2", "3", "4"]);
+    // An item that is alone and vanished is waited over.
+    bus.publish("line", &items(2, 2)[1..]).await.unwrap();
+    bus.publish("line", &[item(3, "key")]).await.unwrap();
+    assert_eq!(contract::ids(&drain(&*bus, "line", "crew").await), ["3"]);
+    bus.publish("line", &[item(2, "key"), item(3, "key")]).await.unwrap();
+    bus.close().await;
+    drop(bus);
+    let bus = fixture.open_as(options).await.unwrap();
+    let keys: Vec<_> = drain(&*bus, "line", "crew").await.into_iter().map(|(item, _)| item.key).collect();
+    assert_eq!(keys, ["k\u{FFFD}", "key"]);
+    bus.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b15_a_hundred_thousand_items_are_ready_in_two_seconds() {
     let fixture = Directory::new().await;

@@ -169,3 +169,23 @@ async fn a_bus_that_is_dropped_without_being_closed_ends_in_order_too() {
     assert_eq!(came, items(4, 4)[1..].iter().map(|item| (item.clone(), false)).collect::<Vec<_>>());
     bus.close().await;
 }
+
+#[tokio::test]
+async fn a_publish_ends_at_its_deadline_when_the_file_does_not_answer() {
+    let lane = Arc::new(Lane::new(1, "line", "crew", 0, &Arc::new(Cache::new(0)), &Options::default()));
+    let (ops, stuck) = mpsc::channel(1);
+    let bus = Embedded {
+        shared: Arc::new(Shared::new(Clock::system(), vec![Arc::clone(&lane)])),
+        topics: HashMap::from([("line".to_owned(), Arc::from([lane]))]),
+        subjects: HashMap::new(),
+        ops,
+        tasks: Tasks::new(),
+    };
+    let one = [item(1, 1)];
+    let both = async { tokio::join!(bus.publish("line", &one), bus.publish("line", &one)) };
+    let (taken, queued) = tokio::time::timeout(PUBLISH_DEADLINE * 2, both).await.unwrap();
+    assert!(matches!(taken, Err(BusError::Deadline)), "one that the writer has: {taken:?}");
+    assert!(matches!(queued, Err(BusError::Deadline)), "one that found the queue full: {queued:?}");
+    drop(stuck);
+    assert!(matches!(bus.publish("line", &one).await, Err(BusError::Unavailable(_))));
+}

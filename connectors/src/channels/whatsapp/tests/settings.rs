@@ -43,9 +43,10 @@ fn what_is_missing_is_named() {
     assert!(refusal(|s| first(s, &|a| a.waba_id = Some(String::new()))).contains("first.waba_id"));
     assert!(refusal(|s| first(s, &|a| a.messages_per_second = 0)).contains("messages_per_second"));
     assert!(refusal(|s| first(s, &|a| a.phone_number_id = SECOND.to_owned())).contains("same"));
-    let valid_until = Timestamp::from_millis(5);
-    let previous = PreviousSecret { secret: Secret::default(), valid_until };
-    assert!(refusal(|s| s.app_secret_previous = Some(previous)).contains("app_secret_previous"));
+    assert!(refusal(|s| s.app_secret_previous = Some(Secret::default())).contains("app_secret_previous"));
+    assert!(
+        refusal(|s| s.app_secret_previous = Some(Secret::new("old"))).contains("app_secret_previous_until")
+    );
     let misspelt = serde_json::from_value::<Settings>(json!({"app_secert": "x"}));
     assert!(misspelt.unwrap_err().to_string().contains("app_secert"));
 }
@@ -54,7 +55,8 @@ fn what_is_missing_is_named() {
 fn the_previous_secret_counts_until_its_end_date() {
     let mut settings = settings();
     let end = Timestamp::from_millis(1_795_253_400_000);
-    settings.app_secret_previous = Some(PreviousSecret { secret: Secret::new(SECRET), valid_until: end });
+    settings.app_secret_previous = Some(Secret::new(SECRET));
+    settings.app_secret_previous_until = Some(end);
     settings.app_secret = Secret::new("the new one");
     let channel = built(&settings).unwrap().unwrap();
     let signature = "sha256=5c330c5ca4cd277346d6f5f450f8ec02cd0203c266d07d2a681abe2fe18c14ea".to_owned();
