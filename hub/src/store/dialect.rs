@@ -36,18 +36,16 @@ impl Location {
                 let path = path.strip_prefix("//").unwrap_or(path);
                 if path.is_empty() || path == ":memory:" {
                     return Err(StoreError::Refused(
-                        "store.url names no file: write it as sqlite:PATH, such as sqlite:data/loket.db"
-                            .to_owned(),
+                        "it names no file: write it as sqlite:PATH, such as sqlite:data/loket.db".to_owned(),
                     ));
                 }
                 Ok(Self::Sqlite(PathBuf::from(path)))
             }
             Some(("postgres" | "postgresql", _)) => Err(StoreError::Refused(
-                "store.url begins with postgres:, which this version does not have yet: use sqlite:PATH"
-                    .to_owned(),
+                "this version does not have postgres: yet; use sqlite:PATH".to_owned(),
             )),
             _ => Err(StoreError::Refused(
-                "store.url must begin with sqlite:, such as sqlite:data/loket.db".to_owned(),
+                "it must begin with sqlite:, such as sqlite:data/loket.db".to_owned(),
             )),
         }
     }
@@ -72,7 +70,7 @@ pub(crate) async fn open_sqlite(path: &Path) -> Result<SqliteFile, StoreError> {
         .busy_timeout(BUSY)
         .foreign_keys(true)
         .statement_cache_capacity(STATEMENTS)
-        .pragma("cache_size", "-32768")
+        .pragma("cache_size", "-16384")
         .pragma("temp_store", "MEMORY");
     let writer = SqlitePoolOptions::new()
         .max_connections(1)
@@ -92,7 +90,7 @@ pub(crate) async fn open_sqlite(path: &Path) -> Result<SqliteFile, StoreError> {
         .max_lifetime(None)
         .test_before_acquire(false)
         .after_release(|open, _| Box::pin(end_transaction(open)))
-        .connect_with(options.pragma("query_only", "ON"))
+        .connect_with(options.pragma("query_only", "ON").pragma("cache_size", "-4096"))
         .await?;
     Ok(SqliteFile { writer, readers, _lock: lock })
 }
@@ -122,7 +120,7 @@ async fn read_back(writer: &SqlitePool) -> Result<(), StoreError> {
 
 fn claim(path: &Path) -> Result<File, StoreError> {
     let refuse = |what: &str, at: &Path, error: &dyn std::fmt::Display| {
-        StoreError::Refused(format!("store.url: cannot {what} {}: {error}", at.display()))
+        StoreError::Refused(format!("cannot {what} {}: {error}", at.display()))
     };
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         DirBuilder::new()

@@ -84,7 +84,7 @@ impl From<StoreError> for HubError {
         match error {
             StoreError::Passing(_) | StoreError::Away(_) => Self::Unavailable(error.to_string()),
             StoreError::Full => Self::DiskFull,
-            StoreError::Refused(sentence) => Self::Unavailable(sentence),
+            StoreError::Refused(sentence) => Self::invalid("store.url", sentence),
             StoreError::Constraint(_)
             | StoreError::Damaged(_)
             | StoreError::Unreadable(_)

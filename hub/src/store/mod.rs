@@ -73,7 +73,12 @@ impl Store {
     /// and a schema of a newer version.
     pub(crate) async fn open(url: &str, clock: Clock) -> Result<Self, StoreError> {
         let Location::Sqlite(path) = Location::of(url)?;
-        let file = dialect::open_sqlite(&path).await?;
+        let file = dialect::open_sqlite(&path).await.map_err(|error| match error {
+            StoreError::Damaged(words) => {
+                StoreError::Refused(format!("{} is not a sound SQLite file: {words}", path.display()))
+            }
+            other => other,
+        })?;
         dialect::sqlite_migrator().run(&file.writer).await.map_err(|error| migration_error(&error))?;
         let turn = Arc::new(Semaphore::new(1));
         Ok(Self { inner: Arc::new(Inner { file, turn, clock, grown: Notify::new() }) })
@@ -157,7 +162,14 @@ impl Tx {
     /// it is there in part.
     pub(crate) async fn commit(mut self) -> Result<(), StoreError> {
         // Without a deadline: a disk that is slow now would be found to have committed later.
-        sql("COMMIT").run_to_the_end(&mut self.conn).await?;
+        if let Err(error) = sql("COMMIT").run_to_the_end(&mut self.conn).await {
+            if matches!(error, StoreError::Away(_) | StoreError::Damaged(_)) {
+                // A disk that failed once is not asked the same again: opened anew, the file says
+                // what it holds (`reliability-contract` §1).
+                self.conn.close_on_drop();
+            }
+            return Err(error);
+        }
         if self.appended {
             self.store.inner.grown.notify_one();
         }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
-use sqlx::{Arguments as _, AssertSqlSafe, Row as _, Sqlite};
+use sqlx::{Arguments as _, AssertSqlSafe, Row as _, SqlSafeStr as _, SqlStr, Sqlite};
 
 use super::error::StoreError;
 
@@ -37,6 +37,15 @@ macro_rules! on_backend {
     };
 }
 
+impl Conn {
+    /// Closes it instead of using it again.
+    pub(super) fn close_on_drop(&mut self) {
+        match self {
+            Self::Sqlite(pooled) => pooled.close_on_drop(),
+        }
+    }
+}
+
 /// A value to bind. A missing one keeps its type, because PostgreSQL asks for it.
 #[derive(Clone, Debug)]
 pub(crate) enum Value {
@@ -60,56 +69,78 @@ pub(crate) struct Statement {
 
 enum Text {
     Fixed(&'static str),
-    Built(String),
+    Parts(String),
+    /// A list of rows: what stands before it, values in a row, rows, what stands after it.
+    Rows(&'static str, usize, usize, &'static str),
+    /// A list of values: what stands before it, values, what stands after it.
+    List(String, usize, &'static str),
 }
 
 /// A statement; its text is fixed, values go in by [`Statement::bind`].
 pub(crate) fn sql(text: &'static str) -> Statement {
-    Statement { text: Text::Fixed(text), values: Vec::new(), deadline: STATEMENT_DEADLINE }
+    Statement::of(Text::Fixed(text), Vec::new())
 }
 
-/// `head` and one bracket of placeholders a row and `tail`: an insert of many rows at once. `width`
-/// values make a row; at most [`ROWS_MAX`] rows. The parts are fixed texts, so that nothing from
-/// outside can be in a statement.
+/// `head (…), (…) … tail`: many rows at once, `width` values each; at most [`ROWS_MAX`] rows. The parts
+/// are fixed texts, so that nothing from outside can be in a statement. No further value is bound.
 pub(crate) fn rows(head: &'static str, width: usize, values: Vec<Value>, tail: &'static str) -> Statement {
     let count = values.len().checked_div(width).unwrap_or(0);
-    let mut text = String::with_capacity(head.len() + tail.len() + values.len() * 6 + count * 3);
-    text.push_str(head);
-    for row in 0..count {
-        text.push_str(if row == 0 { " (" } else { ", (" });
-        placeholders(&mut text, row * width + 1, width);
-        text.push(')');
-    }
-    text.push(' ');
-    text.push_str(tail);
-    Statement { text: Text::Built(text), values, deadline: STATEMENT_DEADLINE }
+    Statement::of(Text::Rows(head, width, count, tail), values)
 }
 
-/// `head (…) tail` with one placeholder a value: `… WHERE id IN (…) …`. Fixed texts as in [`rows`].
-/// Values bound afterwards have the numbers after the list's.
+/// `head (…) tail` with one placeholder a value: `… WHERE id IN (…) …`. Fixed texts, and no further
+/// value, as in [`rows`].
 pub(crate) fn listed(head: &[&'static str], values: Vec<Value>, tail: &'static str) -> Statement {
-    let mut text = head.concat();
-    text.push_str(" (");
-    placeholders(&mut text, 1, values.len());
-    text.push_str(") ");
-    text.push_str(tail);
-    Statement { text: Text::Built(text), values, deadline: STATEMENT_DEADLINE }
+    Statement::of(Text::List(head.concat(), values.len(), tail), values)
 }
 
 /// A statement put together from fixed parts, for filters: the placeholders are in the parts.
 pub(crate) fn parts(parts: &[&'static str]) -> Statement {
-    Statement { text: Text::Built(parts.concat()), values: Vec::new(), deadline: STATEMENT_DEADLINE }
+    Statement::of(Text::Parts(parts.concat()), Vec::new())
 }
 
-fn placeholders(text: &mut String, first: usize, count: usize) {
-    use std::fmt::Write as _;
-    for number in first..first + count {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{}${number}", if number == first { "" } else { ", " });
+impl Text {
+    /// In SQLite's words. Placeholders of lists have no number: SQLite looks numbered ones up one
+    /// by one at each run, in time that grows with the square of their count.
+    fn for_sqlite(self) -> SqlStr {
+        let list = |text: &mut String, count: usize| {
+            for n in 0..count {
+                text.push_str(if n == 0 { "(?" } else { ", ?" });
+            }
+            text.push(')');
+        };
+        let text = match self {
+            Self::Fixed(text) => return text.into_sql_str(),
+            Self::Parts(text) => text,
+            Self::Rows(head, width, count, tail) => {
+                let mut text = String::with_capacity(head.len() + tail.len() + count * (width * 3 + 3) + 2);
+                text.push_str(head);
+                for row in 0..count {
+                    text.push_str(if row == 0 { " " } else { ", " });
+                    list(&mut text, width);
+                }
+                text.push(' ');
+                text.push_str(tail);
+                text
+            }
+            Self::List(mut text, count, tail) => {
+                text.push(' ');
+                list(&mut text, count);
+                text.push(' ');
+                text.push_str(tail);
+                text
+            }
+        };
+        // Put together from fixed parts only.
+        AssertSqlSafe(text).into_sql_str()
     }
 }
 
 impl Statement {
+    fn of(text: Text, values: Vec<Value>) -> Self {
+        Self { text, values, deadline: STATEMENT_DEADLINE }
+    }
+
     /// Binds the next value.
     pub(crate) fn bind(mut self, value: impl Into<Value>) -> Self {
         self.values.push(value.into());
@@ -168,11 +199,7 @@ impl Statement {
             }
             .map_err(|error| StoreError::Other(error.to_string()))?;
         }
-        Ok(match self.text {
-            Text::Fixed(text) => sqlx::query_with(text, arguments),
-            // Built above from fixed parts and numbers only.
-            Text::Built(text) => sqlx::query_with(AssertSqlSafe(text), arguments),
-        })
+        Ok(sqlx::query_with(self.text.for_sqlite(), arguments))
     }
 }
 

@@ -168,6 +168,20 @@ fn a_second_opening_of_the_same_file_is_refused_with_a_sentence() {
     });
 }
 
+/// A file that is something else is refused by its name, and left as it is.
+#[test]
+fn a_file_that_is_no_store_is_refused_by_its_name() {
+    clauses::run(async {
+        let place = SqliteFolder::fresh();
+        let path = place.folder().join("loket.db");
+        let contents = "not a database, but long enough to be looked at ".repeat(40);
+        std::fs::write(&path, &contents).unwrap();
+        let refused = Store::open(&place.url(), Clock::system()).await.err().unwrap().to_string();
+        assert!(refused.contains("loket.db is not a sound SQLite file"), "{refused}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), contents);
+    });
+}
+
 /// Nobody else on the machine may read what customers wrote.
 #[test]
 fn files_are_the_owners_alone() {
