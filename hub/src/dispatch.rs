@@ -98,7 +98,7 @@ impl Hub {
         if !overdue.is_empty() {
             let mut tx = self.inner().store.begin_for_worker().await?;
             for part in &overdue {
-                self.overdue(&mut tx, part).await?;
+                self.inner().overdue(&mut tx, part).await?;
             }
             tx.commit().await?;
         }
@@ -167,7 +167,7 @@ fn one_a_trial(heads: &mut Vec<Part>, in_trouble: &HashSet<ChannelAccount>) -> V
 }
 
 fn item(part: &Part) -> Result<Item, HubError> {
-    let dispatch = Dispatch { message_id: part.message, part: part.part, number: part.standing.number };
+    let dispatch = Dispatch { message_id: part.message, part: part.index, number: part.standing.number };
     let payload = OutboundMessage { dispatch, ..part.payload.clone() };
     Wire::item(dispatch.outbox_id(), part.lane.clone(), part.message.to_string(), &payload)
         .map_err(|error| HubError::Internal(error.to_string()))

@@ -196,6 +196,8 @@ impl Worker {
         };
         let applied = tokio::time::timeout(deadline, carried).await.map_err(|_| Trouble::Late)??;
         tx.commit().await?;
+        // A report or a status may have freed a conversation.
+        self.inner.kick.notify_one();
         Ok(applied)
     }
 

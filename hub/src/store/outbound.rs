@@ -39,7 +39,7 @@ pub(crate) struct Part {
     /// The message.
     pub(crate) message: MessageId,
     /// The number of the part, from 0.
-    pub(crate) part: u32,
+    pub(crate) index: u32,
     /// The conversation.
     pub(crate) lane: String,
     /// The channel account.
@@ -93,7 +93,7 @@ fn part_of(row: &Row) -> Result<Part, StoreError> {
     let state = PartState::from_name(&state).ok_or_else(|| StoreError::unreadable("state", &state))?;
     Ok(Part {
         message: row.parsed("message_id")?,
-        part: small(row, "part")?,
+        index: small(row, "part")?,
         lane: row.text("lane")?,
         channel: channel(row)?,
         identity: row.parsed("identity_id")?,
@@ -213,7 +213,7 @@ pub(crate) async fn save(tx: &mut Tx, part: &Part, was: &Standing<String>) -> Re
         .bind(part.sent_at)
         .bind(error)
         .bind(part.message)
-        .bind(part.part)
+        .bind(part.index)
         .bind(was.state.as_str())
         .bind(was.number)
         .run(tx)
@@ -248,7 +248,7 @@ pub(crate) async fn published(tx: &mut Tx, part: &Part, due_at: Timestamp) -> Re
          WHERE message_id = $2 AND part = $3 AND state = 'queued' AND dispatch_no = $4 AND due_at = $5")
     .bind(due_at)
     .bind(part.message)
-    .bind(part.part)
+    .bind(part.index)
     .bind(part.standing.number)
     .bind(part.due_at)
     .run(tx)
@@ -267,15 +267,6 @@ pub(crate) async fn overdue(conn: &mut Conn, now: Timestamp, most: u32) -> Resul
     .all(conn)
     .await?;
     found.iter().map(part_of).collect()
-}
-
-/// When the dispatcher has something to do next, if nothing happens before.
-pub(crate) async fn next_due(conn: &mut Conn) -> Result<Option<Timestamp>, StoreError> {
-    let row =
-        sql("SELECT MIN(due_at) AS due FROM outbound WHERE state IN ('queued', 'sending', 'unconfirmed')")
-            .first(conn)
-            .await?;
-    row.map_or(Ok(None), |row| row.time_or_none("due"))
 }
 
 /// All unconfirmed parts, oldest claim first.

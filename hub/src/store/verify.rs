@@ -121,6 +121,9 @@ pub(crate) const QUESTIONS: &[Question] = questions! {
     "V6", "part {b} of message {a} was sent without a provider's id",
     "SELECT o.message_id AS a, CAST(o.part AS TEXT) AS b, '' AS c FROM outbound o \
      WHERE o.state = 'sent' AND o.external_id IS NULL AND $2 > 0 LIMIT $1";
+    "V6", "part {b} of message {a} was taken by the provider as {c}, is open, and would go out again",
+    "SELECT o.message_id AS a, CAST(o.part AS TEXT) AS b, o.external_id AS c FROM outbound o \
+     WHERE o.state IN ('queued', 'sending', 'unconfirmed') AND o.external_id IS NOT NULL AND $2 > 0 LIMIT $1";
     "V6", "provider id {c} of part {b} of message {a} leads nowhere: its statuses would be orphans",
     "SELECT o.message_id AS a, CAST(o.part AS TEXT) AS b, o.external_id AS c FROM outbound o \
      WHERE o.external_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM external_ids e \

@@ -54,6 +54,8 @@ impl World {
     }
 
     async fn number(&self) {
+        // A sequencer that ran here may have the right for ten seconds more.
+        self.later(11_000);
         let mut tx = self.hub.inner().store.begin().await.expect("a transaction");
         let until = tx.now().plus_millis(1_000);
         let epoch = sequencer::elect(&mut tx, "test", until).await.expect("elected").expect("free");
@@ -226,9 +228,9 @@ const DAMAGES: &[(&str, &str, &str)] = &[
     ("DELETE FROM inbox WHERE key LIKE 'm|%wamid.in.1'", "V1", "a repeat would double it"),
     ("DELETE FROM inbox WHERE key LIKE 'm|%wamid.echo'", "V1", "echo msg_"),
     ("DELETE FROM statuses WHERE external_id = 'wamid.unknown'", "V1", "|wamid.unknown|read|"),
-    ("DELETE FROM reactions", "V1", "a reaction on provider id wamid.echo"),
-    ("DELETE FROM edits", "V1", "an edit on provider id wamid.in.1"),
-    ("DELETE FROM revokes", "V1", "a revoke on provider id wamid.in.2"),
+    ("DELETE FROM reactions", "V1", "provider id wamid.echo, which is not kept: reaction"),
+    ("DELETE FROM edits", "V1", "provider id wamid.in.1, which is not kept: edit"),
+    ("DELETE FROM revokes", "V1", "provider id wamid.in.2, which is not kept: revoke"),
     (
         "DROP INDEX messages_by_external_id; UPDATE messages SET external_id = 'wamid.in.1' WHERE external_id = 'wamid.in.2'",
         "V2",
@@ -298,7 +300,7 @@ const DAMAGES: &[(&str, &str, &str)] = &[
         "V6",
         "would send something else",
     ),
-    ("UPDATE outbound SET state = 'queued' WHERE external_id = 'wamid.out.0'", "V8", "is shown as"),
+    ("UPDATE outbound SET state = 'queued' WHERE external_id = 'wamid.out.0'", "V6", "would go out again"),
     ("UPDATE messages SET status = 'read' WHERE status = 'delivered'", "V8", "makes it delivered"),
     ("UPDATE messages SET status = 'sent' WHERE status = 'delivered'", "V8", "makes it delivered"),
     ("UPDATE messages SET status = 'sent' WHERE status = 'failed'", "V8", "makes it failed"),

@@ -41,7 +41,7 @@ fn sorted<T>(
         match row {
             Ok(row) => by_message.entry(message).or_default().push(row),
             Err(error) => {
-                findings.add("readable", format!("a {noun} of message {message} cannot be read: {error}"))
+                findings.add("readable", format!("a {noun} of message {message} cannot be read: {error}"));
             }
         }
     }
@@ -78,12 +78,12 @@ async fn page(reader: &mut Conn, messages: Vec<Outgoing>, findings: &mut Finding
 fn payloads(message: &Outgoing, parts: &[Part], findings: &mut Findings) {
     for part in parts {
         let dispatch = part.payload.dispatch;
-        if dispatch.message_id != message.id || dispatch.part != part.part {
+        if dispatch.message_id != message.id || dispatch.part != part.index {
             findings.add(
                 "V6",
                 format!(
                     "part {} of message {} would send something else: {}",
-                    part.part,
+                    part.index,
                     message.id,
                     dispatch.outbox_id()
                 ),
@@ -91,7 +91,7 @@ fn payloads(message: &Outgoing, parts: &[Part], findings: &mut Findings) {
         }
         if part.payload.to.is_empty() {
             findings
-                .add("V6", format!("part {} of message {} has no address to go to", part.part, message.id));
+                .add("V6", format!("part {} of message {} has no address to go to", part.index, message.id));
         }
     }
 }
