@@ -20,6 +20,8 @@ use super::refusal::Refusal;
 use super::sends::Taken;
 use super::world::World;
 
+/// How many templates a business account may have; told, never reached.
+const TEMPLATES_MAX: usize = 250;
 /// How many conversations or messages one page of an answer holds.
 const PAGE_MAX: usize = 100;
 
@@ -127,12 +129,26 @@ fn templates(waba: &str, query: &BTreeMap<String, String>) -> Result<Taken, Refu
         fields
             .insert("next".to_owned(), json!(format!("/{waba}/message_templates?after={end}&limit={limit}")));
     }
-    taken(json!({"data": data, "paging": paging}))
+    let mut answer = json!({"data": data, "paging": paging});
+    if let (true, Some(fields)) = (query.contains_key("summary"), answer.as_object_mut()) {
+        let count = whatsapp::templates::all().len();
+        fields.insert(
+            "summary".to_owned(),
+            json!({
+                "total_count": wanted.len(),
+                "message_template_count": count,
+                "message_template_limit": TEMPLATES_MAX,
+                "are_translations_complete": true,
+            }),
+        );
+    }
+    taken(answer)
 }
 
 fn upload(world: &mut World, call: &Call) -> Result<Taken, Refusal> {
     let field = |name: &str| call.parts.iter().find(|part| part.name == name);
-    let is_whatsapp = field("messaging_product").is_some_and(|part| part.bytes.as_ref() == b"whatsapp");
+    let is_whatsapp = field("messaging_product").is_some_and(|part| part.bytes.as_ref() == b"whatsapp")
+        || call.query.get("messaging_product").is_some_and(|product| product == "whatsapp");
     if !is_whatsapp {
         return Err(Refusal::new(100, "The parameter messaging_product is required."));
     }
