@@ -498,6 +498,14 @@ fn operation() -> Vec<(&'static str, Value)> {
                                 always("bus", yes_or_no("The bus answers.")),
                                 always("unnumbered", whole("Log entries without a number yet.")),
                                 always("parked", whole("Parked items that wait for a person.")),
+                                always(
+                                    "topics",
+                                    json!({
+                                        "type": "object",
+                                        "description": "How full the bus is, by topic.",
+                                        "additionalProperties": reference("Depth"),
+                                    }),
+                                ),
                             ],
                         ),
                     ),
@@ -505,6 +513,17 @@ fn operation() -> Vec<(&'static str, Value)> {
                     always("log_head", whole("The last number of the log.")),
                     always("sockets", whole("Open sockets of this process.")),
                     always("requests", whole("Requests being carried out in this process.")),
+                ],
+            ),
+        ),
+        (
+            "Depth",
+            object(
+                "How full a topic is.",
+                vec![
+                    always("items", whole("Items that are not acknowledged.")),
+                    always("leased", whole("Of these, how many are being worked on.")),
+                    always("oldest_age_ms", whole("Age of the oldest.")),
                 ],
             ),
         ),
