@@ -38,10 +38,11 @@ mod sql;
 pub(crate) mod statuses;
 pub(crate) mod threads;
 pub(crate) mod upkeep;
+pub(crate) mod verify;
 pub(crate) mod visitors;
 
 pub(crate) use error::StoreError;
-pub(crate) use sql::{Conn, ROWS_MAX, Row, Statement, Value, json, listed, parts, rows, sql};
+pub(crate) use sql::{Conn, ROWS_MAX, Row, Value, json, listed, parts, rows, sql};
 
 use dialect::{Location, SqliteFile};
 

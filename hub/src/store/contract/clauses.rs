@@ -21,7 +21,7 @@ use serde_json::json;
 
 use super::Place;
 use crate::store::contacts::{self, Known};
-use crate::store::inbox::{self, Effect, Key};
+use crate::store::inbox::{self, Claim, Effect};
 use crate::store::messages::{self, NewMessage};
 use crate::store::{Store, StoreError, Tx, log, outbound, sequencer, sql};
 
@@ -67,8 +67,8 @@ async fn somebody(tx: &mut Tx) -> Known {
     known
 }
 
-fn key(key: &str) -> Key {
-    Key {
+fn key(key: &str) -> Claim {
+    Claim {
         key: key.to_owned(),
         effect: Effect::None,
         effect_id: None,
@@ -242,8 +242,11 @@ pub(super) async fn s5_the_sequencer_skips_nothing_and_is_one<P: Place>() {
     // An entry whose transaction is open while the sequencer looks, and ends last (M14).
     let mut old = store.begin().await.unwrap();
     log::append(&mut old, Some(thread), EventType::NoteAdded, &json!({ "old": true })).await.unwrap();
-    assert!(!log::has_unnumbered(&mut *store.read().await.unwrap()).await.unwrap());
-    let numbering = tokio::spawn({
+    let mut reader = store.read().await.unwrap();
+    assert!(!log::has_unnumbered(&mut reader).await.unwrap());
+    drop(reader);
+    let mut numbering = tokio::task::JoinSet::new();
+    numbering.spawn({
         let store = store.clone();
         async move {
             let mut numbered = 0;
@@ -267,7 +270,7 @@ pub(super) async fn s5_the_sequencer_skips_nothing_and_is_one<P: Place>() {
     let mut tx = store.begin_for_worker().await.unwrap();
     assert!(fresh(&mut tx, "enough").await);
     tx.commit().await.unwrap();
-    let numbered = i64::try_from(numbering.await.unwrap()).unwrap();
+    let numbered = i64::try_from(numbering.join_next().await.unwrap().unwrap()).unwrap();
     assert_eq!(numbered, committed);
     let mut reader = store.read().await.unwrap();
     let rows = sql("SELECT seq, thread_seq FROM log ORDER BY seq").all(&mut reader).await.unwrap();
@@ -333,7 +336,7 @@ pub(super) async fn s6_of_32_parallel_claims_one_wins<P: Place>() {
         written_by_person: true,
         window_closes_at: None,
     };
-    outbound::insert(&mut tx, &payload.lane(), known.identity, &[payload.clone()]).await.unwrap();
+    outbound::insert(&mut tx, &payload.lane(), known.identity, std::slice::from_ref(&payload)).await.unwrap();
     tx.commit().await.unwrap();
     let answers = at_once(|n| {
         let store = store.clone();
@@ -387,10 +390,10 @@ pub(super) async fn s7_strings_numbers_and_times_come_back_as_they_went_in<P: Pl
         log::append(&mut tx, None, EventType::ChannelNoticed, &data).await.unwrap();
     }
     for (n, time) in times.into_iter().enumerate() {
-        let claim = Key { received_at: time, keep_until: Some(time), ..key(&format!("time {n}")) };
+        let claim = Claim { received_at: time, keep_until: Some(time), ..key(&format!("time {n}")) };
         inbox::claim(&mut tx, &[claim]).await.unwrap();
     }
-    let all: Vec<u8> = (0..=255).collect();
+    let all: Vec<u8> = (0..=u8::MAX).collect();
     crate::store::parked::keep_piece(&mut tx, "bytes", 0, 2, all.clone(), times[2]).await.unwrap();
     crate::store::parked::keep_piece(&mut tx, "bytes", 1, 2, Vec::new(), times[2]).await.unwrap();
     tx.commit().await.unwrap();
@@ -496,7 +499,7 @@ pub(super) async fn s11_an_interrupted_migration_goes_on_or_back<P: Place>() {
         let store = place.open().await;
         let known = made(&store).await;
         let mut reader = store.read().await.unwrap();
-        assert!(contacts::contact(&mut reader, known.contact).await.unwrap().is_some());
+        assert_eq!(contacts::contacts(&mut reader, &[known.contact]).await.unwrap().len(), 1);
         assert!(place.is_sound(&store).await);
         drop(reader);
         store.close().await;

@@ -100,7 +100,7 @@ impl Place for SqliteFolder {
             connection.execute(sqlx::AssertSqlSafe((*statement).to_owned())).await.unwrap();
         }
         // Closed without a commit, as by a process that ends.
-        connection.close_hard().await.unwrap();
+        connection.close().await.unwrap();
         true
     }
 

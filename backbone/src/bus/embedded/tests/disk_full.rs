@@ -17,6 +17,7 @@ step prepare
 fill() { dd if=/dev/zero of="$DISK/$1" bs=4096 2>/dev/null || true; }
 fill filler
 dies start_without_a_byte_free
+dies start_without_a_ballast
 fill filler_of_the_ballast
 dies start_again
 step go_on
@@ -92,6 +93,12 @@ async fn step() {
                 lease.ack().await.unwrap();
             }
             pass(Duration::from_millis(1500)).await;
+            std::process::abort();
+        }
+        "start_without_a_ballast" => {
+            // There is room, but it is what acknowledging needs.
+            assert!(!ballast.exists());
+            assert!(unavailable(bus.publish("line", &[large(200)]).await));
             std::process::abort();
         }
         "start_again" => {

@@ -99,6 +99,27 @@ async fn only_so_many_numbers_ahead_of_what_was_leased_are_marked_after_a_crash(
 }
 
 #[tokio::test]
+async fn what_is_published_after_a_crash_is_not_marked_by_it() {
+    let fixture = Directory::new().await;
+    let bus = fixture.open().await;
+    bus.publish("line", &items(10, 10)).await.unwrap();
+    bus.close().await;
+    drop(bus);
+    let mut process = Process::start(&fixture, Role::Acknowledge);
+    process.hear_many(10).await;
+    contract::pass(Duration::from_secs(1)).await;
+    process.kill().await;
+    let mut process = Process::start(&fixture, Role::Publish);
+    process.hear_many(20).await;
+    process.kill().await;
+    let bus = fixture.open().await;
+    let came = drain(&*bus, "line", "crew").await;
+    assert!(came.len() >= 20);
+    assert!(came.iter().all(|(_, before)| !before), "new items got numbers beyond the old mark");
+    bus.close().await;
+}
+
+#[tokio::test]
 async fn what_does_not_fit_in_memory_is_read_back_from_the_file() {
     let fixture = Directory::new().await;
     let options = Options { cache_bytes: 2000, volatile_allowed: true, ..Options::default() };
