@@ -104,7 +104,8 @@ impl Doc {
     }
 
     /// The `cursor` and `limit` of a list.
-    pub(crate) fn paged(self) -> Self {
+    pub(crate) fn paged(mut self) -> Self {
+        self.codes.push(Code::Invalid);
         self.query(
             "cursor",
             "Where to go on: the next_cursor of the page before.",

@@ -145,7 +145,7 @@ pub(crate) fn parked() -> Value {
 
 pub(crate) fn status() -> Value {
     json!({
-        "ready": true, "hub": {"store": true, "bus": true, "unnumbered": 0, "parked": 0},
+        "ready": true, "hub": {"store": true, "bus": true, "unnumbered": 0, "parked": 0, "topics": {"inbound": {"items": 0, "leased": 0, "oldest_age_ms": 0}}},
         "channels": [channel()], "log_head": 18_273_645, "sockets": 12, "requests": 1,
     })
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod examples;
 mod nouns;
+mod operation;
 mod requests;
 
 use serde_json::{Map, Value, json};
@@ -13,7 +14,7 @@ const ID_DIGITS: &str = "[0-7][0-9A-HJKMNP-TV-Z]{25}";
 /// All of them by name, sorted.
 pub(crate) fn components() -> Map<String, Value> {
     let mut all = Map::new();
-    for (name, schema) in nouns::all().into_iter().chain(requests::all()) {
+    for (name, schema) in nouns::all().into_iter().chain(operation::all()).chain(requests::all()) {
         all.insert(name.to_owned(), schema);
     }
     all

@@ -24,7 +24,9 @@ impl Document {
         let fits = |template: &str| {
             let (own, given): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
             own.len() == given.len()
-                && own.iter().zip(&given).all(|(own, given)| own.starts_with('{') || own == given)
+                && own.iter().zip(&given).all(|(own, given)| {
+                    own == given || *own == "{file}" || (own.starts_with('{') && !given.is_empty())
+                })
         };
         let paths = self.0["paths"].as_object().unwrap();
         let exact =
@@ -128,9 +130,16 @@ impl Document {
                 return Err(format!("{at}.{name} is missing"));
             }
         }
-        let Some(properties) = schema["properties"].as_object() else { return Ok(()) };
+        let none = serde_json::Map::new();
+        let properties = match (schema["properties"].as_object(), schema.get("additionalProperties")) {
+            (Some(properties), _) => properties,
+            (None, Some(_)) => &none,
+            (None, None) => return Ok(()),
+        };
         for (name, field) in fields {
-            let own = properties.get(name).ok_or_else(|| format!("{at}.{name} is not in the schema"))?;
+            let others = schema.get("additionalProperties").filter(|others| others.is_object());
+            let own = properties.get(name).or(others);
+            let own = own.ok_or_else(|| format!("{at}.{name} is not in the schema"))?;
             self.fits(own, field, &format!("{at}.{name}"))?;
         }
         Ok(())

@@ -149,7 +149,7 @@ impl World {
         let running = server.run();
         let handle = running.handle();
         tokio::spawn(running);
-        let limits = Limits { connect: Duration::from_secs(5), total: Duration::from_secs(60) };
+        let limits = Limits { connect: Duration::from_secs(5), total: Duration::from_mins(1) };
         Self {
             base,
             api,

@@ -6,7 +6,6 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::disallowed_methods,
-    missing_docs,
     reason = "a test ends at the first surprise, and its tasks end with it"
 )]
 

@@ -138,9 +138,9 @@ async fn messages_are_read_by_seq_in_both_directions() {
                     world.get(&format!("{path}?{direction}={at}&limit=4")).bearer(token).go().await.good();
                 let items = page["items"].as_array().unwrap().clone();
                 if direction == "after_seq" {
-                    found.extend(items)
+                    found.extend(items);
                 } else {
-                    found.splice(0..0, items).for_each(drop)
+                    found.splice(0..0, items).for_each(drop);
                 }
                 match page["next_cursor"].as_str() {
                     Some(next) => at = next.to_owned(),
@@ -267,7 +267,7 @@ async fn what_cannot_be_sent_is_refused_with_what_could() {
     assert_eq!(refused.status, 422);
     assert_ne!(refused.code(), "");
     // The customer's window closes after a day.
-    world.clock.advance(std::time::Duration::from_secs(25 * 3_600));
+    world.clock.advance(std::time::Duration::from_hours(25));
     let token = world.person(Role::Agent).await;
     let late = world
         .post(&path)
