@@ -291,6 +291,12 @@ pub(crate) const READABLE: &[Readable] = &[
         columns: [Some(Form::Content), Some(Form::Attachments), None],
     },
     Readable {
+        noun: "outgoing part of",
+        text: "SELECT message_id AS id, MIN(error) AS one, MAX(error) AS two, NULL AS three FROM outbound \
+               WHERE message_id > $1 GROUP BY message_id ORDER BY message_id LIMIT $2",
+        columns: [Some(Form::Object), Some(Form::Object), None],
+    },
+    Readable {
         noun: "status of provider id",
         text: "SELECT external_id AS id, MIN(errors) AS one, MIN(pricing) AS two, MAX(errors) AS three \
                FROM statuses WHERE external_id > $1 GROUP BY external_id ORDER BY external_id LIMIT $2",

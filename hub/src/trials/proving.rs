@@ -294,7 +294,8 @@ const DAMAGES: &[(&str, &str, &str)] = &[
     ),
     ("DELETE FROM external_ids WHERE external_id = 'wamid.out.1'", "V6", "would be orphans"),
     ("UPDATE outbound SET claim = NULL WHERE state = 'unconfirmed'", "V6", "has no claim"),
-    ("UPDATE outbound SET payload = '{}' WHERE state = 'queued'", "readable", "a part of message msg_"),
+    ("UPDATE outbound SET payload = '{}' WHERE state = 'queued'", "readable", "of message msg_"),
+    ("UPDATE outbound SET error = '{' WHERE state = 'unconfirmed'", "readable", "outgoing part of msg_"),
     (
         "UPDATE outbound SET payload = (SELECT payload FROM outbound WHERE external_id = 'wamid.out.0') WHERE state = 'queued'",
         "V6",
