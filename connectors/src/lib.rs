@@ -3,4 +3,20 @@
 
 pub mod channel;
 pub mod channels;
+pub mod ingress;
 pub mod meta;
+mod pace;
+pub mod refusal;
+mod role;
+mod sender;
+mod settings;
+mod signals;
+pub mod simulator;
+
+#[cfg(test)]
+mod contract;
+#[cfg(test)]
+mod testing;
+
+pub use role::Connectors;
+pub use settings::ConnectorsSettings;

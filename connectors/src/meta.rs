@@ -3,6 +3,9 @@
 mod graph;
 mod json;
 mod read;
+#[cfg(test)]
+pub(crate) mod scripted;
+mod secrets;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use loket_backbone::secret::Secret;
@@ -15,9 +18,12 @@ use crate::channel::Rejected;
 pub use graph::{ANSWER_BYTES_MAX, Graph, GraphError, GraphFailure, GraphSettings};
 pub use json::{DEPTH_MAX, parse};
 pub use read::{EXTERNAL_ID_BYTES_MAX, field, flag, id, list, number, sha256, text, text_or_number, time};
+pub use secrets::AppSecrets;
 
 /// What stands before the digits in `X-Hub-Signature-256`.
 const SIGNATURE_PREFIX: &str = "sha256=";
+/// How many keys of an envelope are looked at. The platform's have a handful.
+const ENVELOPE_KEYS_MAX: usize = 64;
 /// The longest challenge that is echoed (`security` H5).
 const CHALLENGE_CHARS_MAX: usize = 128;
 
@@ -92,12 +98,17 @@ pub fn one_item_body(root: &Value, entry: &Value, array: &str, item: Value) -> V
     Value::Object(body)
 }
 
-/// The keys of an object whose values are neither objects nor arrays; empty for anything else.
+/// What an envelope says by itself: the keys whose values are neither objects nor arrays nor long
+/// texts, of the first 64; empty for anything that is no object. It is copied
+/// once for each parked item, so it has to stay small whatever stands in it.
 pub fn scalars(value: &Value) -> Map<String, Value> {
-    let keys = value.as_object().into_iter().flatten();
-    keys.filter(|(_, value)| !value.is_object() && !value.is_array())
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect()
+    let is_long = |value: &Value| value.as_str().is_some_and(|text| text.len() > EXTERNAL_ID_BYTES_MAX);
+    let keys = value.as_object().into_iter().flatten().take(ENVELOPE_KEYS_MAX);
+    keys.filter(|(key, value)| {
+        !value.is_object() && !value.is_array() && !is_long(value) && key.len() <= EXTERNAL_ID_BYTES_MAX
+    })
+    .map(|(key, value)| (key.clone(), value.clone()))
+    .collect()
 }
 
 /// The body in pieces as [`loket_protocol::inbound::Problem`] wants them: one problem per piece.
@@ -232,6 +243,8 @@ mod tests {
             body,
             serde_json::json!({"object": "page", "entry": [{"id": "7", "time": 5, "messaging": [2]}]})
         );
+        let long = serde_json::json!({"id": "7", "note": "x".repeat(513)});
+        assert_eq!(Value::Object(scalars(&long)), serde_json::json!({"id": "7"}));
         let junk = one_item_body(&Value::Null, &Value::from(3), "messaging", Value::from(2));
         assert_eq!(junk, serde_json::json!({"entry": [{"messaging": [2]}]}));
     }

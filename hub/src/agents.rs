@@ -80,13 +80,13 @@ pub(crate) fn shown_name(text: &str) -> Result<String, HubError> {
 fn address_key(address: IpAddr) -> String {
     match address {
         IpAddr::V4(v4) => format!("address:{v4}"),
-        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-            Some(v4) => format!("address:{v4}"),
-            None => {
-                let [a, b, c, d, ..] = v6.segments();
-                format!("address:{a:x}:{b:x}:{c:x}:{d:x}::/64")
+        IpAddr::V6(v6) => {
+            if let Some(v4) = v6.to_ipv4_mapped() {
+                return format!("address:{v4}");
             }
-        },
+            let [a, b, c, d, ..] = v6.segments();
+            format!("address:{a:x}:{b:x}:{c:x}:{d:x}::/64")
+        }
     }
 }
 

@@ -83,7 +83,7 @@ impl Hub {
             .into_iter()
             .map(|part| UnconfirmedMessage {
                 message_id: part.message,
-                part: part.part,
+                part: part.index,
                 channel: part.channel,
                 claimed_at: part.claimed_at,
                 held: part.due_at >= outbound::held(),
@@ -124,7 +124,7 @@ impl Hub {
                         return Err(HubError::invalid("external_id", "the provider's id, 1 to 512 bytes"));
                     }
                     let number = was.number;
-                    let dispatch = Dispatch { message_id: message, part: part.part, number };
+                    let dispatch = Dispatch { message_id: message, part: part.index, number };
                     let at = part.claimed_at.unwrap_or(now);
                     settle_sent(&mut tx, &dispatch, external_id, at).await?;
                     break;

@@ -93,7 +93,7 @@ impl Facts {
         }
         let of = |part: &Part| PartFacts {
             step: Some(step(part)),
-            told: self.told.iter().filter(|told| told.part == part.part).map(|told| told.status).collect(),
+            told: self.told.iter().filter(|told| told.part == part.index).map(|told| told.status).collect(),
         };
         self.parts.iter().map(of).collect()
     }
@@ -110,7 +110,7 @@ impl Facts {
         if self.parts.is_empty() {
             return first(0);
         }
-        self.parts.iter().filter_map(|part| first(part.part)).max()
+        self.parts.iter().filter_map(|part| first(part.index)).max()
     }
 
     /// When the provider had all of it.
@@ -120,7 +120,7 @@ impl Facts {
             let told = self
                 .told
                 .iter()
-                .filter(|told| told.status == ProviderStatus::Sent && told.part == part.part)
+                .filter(|told| told.status == ProviderStatus::Sent && told.part == part.index)
                 .map(|told| told.at)
                 .min();
             let first = part.sent_at.into_iter().chain(told).min()?;
@@ -334,7 +334,7 @@ pub(crate) async fn settle_sent(
     if was.state != part.standing.state {
         react(tx, &part).await?;
     }
-    statuses::name(tx, &part.channel, external_id, part.message, part.part).await?;
+    statuses::name(tx, &part.channel, external_id, part.message, part.index).await?;
     statuses::adopt(tx, &part.channel, external_id, part.message).await?;
     channels::has_sent(tx, &part.channel).await?;
     refresh(tx, part.message).await?;
@@ -343,7 +343,8 @@ pub(crate) async fn settle_sent(
 
 /// A reaction of ours that was taken shows on its message from now on.
 async fn react(tx: &mut Tx, part: &Part) -> Result<(), StoreError> {
-    let Some(reaction) = &part.payload.content.reaction else { return Ok(()) };
+    let reaction = part.payload.as_ref().and_then(|payload| payload.content.reaction.as_ref());
+    let Some(reaction) = reaction else { return Ok(()) };
     let Some(external_id) = &reaction.external_id else { return Ok(()) };
     let target = Target { channel: &part.channel, external_id };
     let emoji = Some(reaction.emoji.as_str()).filter(|emoji| !emoji.is_empty());

@@ -1,9 +1,9 @@
 //! The hub itself: what it holds, how it is opened and closed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use loket_backbone::bus::Wire;
+use loket_backbone::bus::{BusError, Depth, Wire};
 use loket_backbone::clock::Clock;
 use loket_backbone::kv::SharedKv;
 use loket_backbone::random;
@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use crate::error::HubError;
 use crate::passwords::Passwords;
 use crate::presence::Present;
-use crate::requests::HubHealth;
+use crate::requests::{HubHealth, TopicDepth};
 use crate::seal::MasterKey;
 use crate::settings::HubSettings;
 use crate::store::{Store, StoreError, channels, installation, log, parked};
@@ -109,9 +109,20 @@ impl Hub {
     /// Whether the hub can do its work right now.
     pub async fn health(&self) -> HubHealth {
         let counts = self.counts().await;
-        let bus = self.inner.wire.bus().depth(topics::INBOUND.name, topics::INBOUND.group).await;
+        let topics = self.topics().await;
         let (unnumbered, parked) = counts.as_ref().copied().unwrap_or_default();
-        HubHealth { store: counts.is_ok(), bus: bus.is_ok(), unnumbered, parked }
+        let bus = topics.is_ok();
+        HubHealth { store: counts.is_ok(), bus, topics: topics.unwrap_or_default(), unnumbered, parked }
+    }
+
+    async fn topics(&self) -> Result<BTreeMap<String, TopicDepth>, BusError> {
+        let mut depths = BTreeMap::new();
+        for (topic, group) in topics::TOPICS {
+            let Depth { items, leased, oldest_age_ms, .. } =
+                self.inner.wire.bus().depth(topic, group).await?;
+            depths.insert((*topic).to_owned(), TopicDepth { items, leased, oldest_age_ms });
+        }
+        Ok(depths)
     }
 
     async fn counts(&self) -> Result<(i64, i64), StoreError> {

@@ -14,7 +14,7 @@ use loket_protocol::topics::LIVE;
 use crate::{Hub, HubError};
 
 /// How long a presence counts without being renewed.
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(1);
 
 /// Presences that were set or renewed through this process; at most one an agent.
 #[derive(Default)]

@@ -1,6 +1,5 @@
 //! What senders report, and what is done about a send that did not happen or whose answer was lost.
 
-use loket_backbone::bus::{Lease, Wire, ack_all};
 use loket_backbone::random;
 use loket_protocol::channel::{Capabilities, ChannelHealth};
 use loket_protocol::contact::Handle;
@@ -8,20 +7,16 @@ use loket_protocol::delivery::SendClass;
 use loket_protocol::event::EventType;
 use loket_protocol::outbound::{Outcome, SendReport};
 use loket_protocol::time::Timestamp;
-use loket_protocol::topics::REPORTS;
-use tokio_util::sync::CancellationToken;
 
 use crate::delivery::{refresh, settle_sent, tell};
+use crate::hub::Inner;
 use crate::retry::{self, Failure, Next};
 use crate::settings::UnconfirmedPolicy;
 use crate::standing::{News, PartState, Standing};
 use crate::store::inbox::{self, Effect};
 use crate::store::outbound::{self, Part, PartError, Terms};
 use crate::store::{StoreError, Tx, channels, contacts, statuses};
-use crate::{Hub, HubError, worker};
 
-/// How many reports share one commit.
-const REPORTS_AT_ONCE: usize = 64;
 /// How long a report's key is kept (`reliability-contract` §5).
 const KEY_KEPT_MS: i64 = 14 * 24 * 3_600_000;
 /// How long after the claim a status or an echo may settle a lost answer (`reliability-contract` §3).
@@ -31,12 +26,13 @@ const RETRY_FOR_MS: i64 = 24 * 3_600_000;
 
 /// Until when the window of a recipient lets this part through; `None`: there is no end.
 fn window_end(part: &Part, terms: &Terms, capabilities: Option<&Capabilities>) -> Option<Timestamp> {
-    if part.payload.content.kind == "template" {
+    let payload = part.payload.as_ref()?;
+    if payload.content.kind == "template" {
         return None;
     }
     let capabilities = capabilities?;
     let ordinary = capabilities.window_ms?;
-    let human = capabilities.human_window_ms.filter(|_| part.payload.written_by_person);
+    let human = capabilities.human_window_ms.filter(|_| payload.written_by_person);
     Some(terms.window_opened_at?.plus_millis(human.map_or(ordinary, |human| human.max(ordinary))))
 }
 
@@ -48,55 +44,7 @@ fn deadline(part: &Part, terms: &Terms, capabilities: Option<&Capabilities>) -> 
     window_end(part, terms, capabilities).map_or(most, |end| end.min(most))
 }
 
-impl Hub {
-    /// Takes senders' reports until told to stop.
-    pub(crate) async fn take_reports(self, stop: CancellationToken) {
-        let wire = self.inner().wire.clone();
-        let take = || wire.lease(&REPORTS, REPORTS_AT_ONCE);
-        worker::run("reports", stop, take, |leases| self.reports(leases)).await;
-    }
-
-    async fn reports(&self, leases: Vec<Box<dyn Lease>>) -> Result<(), HubError> {
-        if let Err(error) = self.report_all(&leases).await {
-            if error.is_shared() || error.is_passing() {
-                return Err(error.into());
-            }
-            // One of them is bad: each for itself, so that the good ones go on.
-            return self.report_singly(leases).await;
-        }
-        ack_all(leases).await;
-        self.kick();
-        Ok(())
-    }
-
-    async fn report_all(&self, leases: &[Box<dyn Lease>]) -> Result<(), StoreError> {
-        let mut tx = self.inner().store.begin_for_worker().await?;
-        for lease in leases {
-            let report: SendReport =
-                Wire::read(lease.as_ref()).map_err(|error| StoreError::Other(error.to_string()))?;
-            self.apply_report(&mut tx, &report).await?;
-        }
-        tx.commit().await
-    }
-
-    async fn report_singly(&self, leases: Vec<Box<dyn Lease>>) -> Result<(), HubError> {
-        for lease in leases {
-            match self.report_all(std::slice::from_ref(&lease)).await {
-                Ok(()) => ack_all(vec![lease]).await,
-                Err(error) if error.is_shared() || error.is_passing() => return Err(error.into()),
-                Err(error) => {
-                    // The part stays as it is and becomes unconfirmed by itself: nothing is lost by
-                    // setting the report aside.
-                    metrics::counter!("loket_report_unreadable_total").increment(1);
-                    tracing::error!(%error, item = lease.item().id, "a report could not be taken");
-                    ack_all(vec![lease]).await;
-                }
-            }
-        }
-        self.kick();
-        Ok(())
-    }
-
+impl Inner {
     /// Takes one report; a repeat changes nothing.
     pub(crate) async fn apply_report(&self, tx: &mut Tx, report: &SendReport) -> Result<(), StoreError> {
         let now = tx.now();
@@ -195,7 +143,7 @@ impl Hub {
             part.tries = part.tries.saturating_add(1);
         }
         let terms = outbound::terms(tx, &part).await?;
-        let capabilities = self.inner().accounts.get(&part.channel).map(|account| &account.capabilities);
+        let capabilities = self.accounts.get(&part.channel).map(|account| &account.capabilities);
         let failure = Failure {
             class,
             tries: part.tries,
@@ -234,7 +182,7 @@ impl Hub {
     /// A part whose report or settlement is overdue, taken up again inside `tx`.
     pub(crate) async fn overdue(&self, tx: &mut Tx, part: &Part) -> Result<(), StoreError> {
         // It was read outside this transaction: it may have moved on.
-        let Some(mut part) = outbound::part(tx, part.message, part.part).await? else { return Ok(()) };
+        let Some(mut part) = outbound::part(tx, part.message, part.index).await? else { return Ok(()) };
         if part.due_at > tx.now() {
             return Ok(());
         }
@@ -248,6 +196,19 @@ impl Hub {
                 lose(tx, &mut part, &was, at).await
             }
             PartState::Unconfirmed => self.unsettled(tx, part).await,
+            PartState::Queued if part.payload.is_none() => {
+                part.standing = Standing { state: PartState::Failed, ..was.clone() };
+                part.error = Some(PartError {
+                    at: tx.now(),
+                    class: None,
+                    code: None,
+                    subcode: None,
+                    sentence: "This message is damaged in our store and cannot be sent; write it again."
+                        .to_owned(),
+                });
+                outbound::save(tx, &part, &was).await?;
+                refresh(tx, part.message).await
+            }
             PartState::Queued | PartState::Sent | PartState::Failed => Ok(()),
         }
     }
@@ -256,12 +217,12 @@ impl Hub {
     async fn unsettled(&self, tx: &mut Tx, mut part: Part) -> Result<(), StoreError> {
         let was = part.standing.clone();
         let terms = outbound::terms(tx, &part).await?;
-        let capabilities = self.inner().accounts.get(&part.channel).map(|account| &account.capabilities);
-        let is_template = part.payload.content.kind == "template";
+        let capabilities = self.accounts.get(&part.channel).map(|account| &account.capabilities);
+        let is_template = part.payload.as_ref().is_some_and(|payload| payload.content.kind == "template");
         let policy = if terms.by_bot && !is_template {
             UnconfirmedPolicy::ResendOnce
         } else {
-            self.inner().settings.outbound.unconfirmed
+            self.settings.outbound.unconfirmed
         };
         let now = tx.now();
         let in_time = window_end(&part, &terms, capabilities).is_none_or(|end| now < end);

@@ -263,6 +263,17 @@ pub struct Verdict {
     pub checked: Vec<String>,
 }
 
+/// How full a topic is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopicDepth {
+    /// Items that are not acknowledged, leased ones included.
+    pub items: u64,
+    /// Of these, how many are leased.
+    pub leased: u64,
+    /// Age of the oldest in milliseconds.
+    pub oldest_age_ms: u64,
+}
+
 /// What is wrong with the parts of the process, for `/health/ready` and `/health/status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HubHealth {
@@ -270,6 +281,8 @@ pub struct HubHealth {
     pub store: bool,
     /// The bus answers within its time.
     pub bus: bool,
+    /// How full each topic of the bus is; empty when the bus does not answer.
+    pub topics: std::collections::BTreeMap<String, TopicDepth>,
     /// Log entries that have no number yet.
     pub unnumbered: i64,
     /// Parked items that wait for a person.

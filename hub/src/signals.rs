@@ -33,13 +33,12 @@ impl Hub {
         drop(reader);
         self.live(&LiveSignal::Typing { thread_id: thread, agent_id: by.agent(), on }).await;
         let Some(identity) = identity else { return Ok(()) };
-        match self.visitor(&identity) {
-            Some(visitor) => self.wake_visitor(&VisitorWake { visitor, typing: Some(on) }).await,
-            None => {
-                let to = sendable(&identity);
-                let external_id = identity.last_external_id.clone();
-                self.signal(Signal::Typing { channel: identity.channel, to, on, external_id }).await;
-            }
+        if let Some(visitor) = self.visitor(&identity) {
+            self.wake_visitor(&VisitorWake { visitor, typing: Some(on) }).await;
+        } else {
+            let to = sendable(&identity);
+            let external_id = identity.last_external_id.clone();
+            self.signal(Signal::Typing { channel: identity.channel, to, on, external_id }).await;
         }
         Ok(())
     }

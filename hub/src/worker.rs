@@ -14,7 +14,7 @@ use crate::store::{idempotency, sessions};
 use crate::{Hub, HubError};
 
 /// How often what is over is taken away.
-const SWEEP: Duration = Duration::from_secs(600);
+const SWEEP: Duration = Duration::from_mins(10);
 /// How many rows one commit takes away.
 const SWEEP_ROWS: u32 = 500;
 
@@ -70,7 +70,6 @@ impl Hub {
     /// Starts what answers, sends and tidies up.
     pub(crate) fn start_outgoing(&self, tasks: &Tasks) {
         tasks.spawn("claims", self.clone().answer_claims(tasks.stop_sign()));
-        tasks.spawn("reports", self.clone().take_reports(tasks.stop_sign()));
         tasks.spawn("dispatch", self.clone().dispatch(tasks.stop_sign()));
         tasks.spawn("webchat", self.clone().answer_webchat(tasks.stop_sign()));
         tasks.spawn("visitors", self.clone().hear_visitors(tasks.stop_sign()));

@@ -282,6 +282,9 @@ pub struct ProviderError {
     /// More of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub details: Option<String>,
+    /// One sentence for the agent, by the channel's own table of codes: what happened and what to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sentence: Option<String>,
 }
 
 /// What a message says. One flat record for in and out; `type` tells which fields to expect.

@@ -82,7 +82,7 @@ pub enum BusError {
 pub trait Bus: Send + Sync {
     /// Publishes all items. `Ok`: all are durable and routed (B1). `Err` or cancelled: each is there
     /// 0 or 1 times, and publishing again with the same id is allowed (B2). Ends within
-    /// [`PUBLISH_DEADLINE`] (B3).
+    /// [`PUBLISH_DEADLINE`] (B3). Publishing no items is a probe: `Ok` when one could publish now.
     async fn publish(&self, topic: &str, items: &[Item]) -> Result<(), BusError>;
 
     /// Takes up to `max` items for a member of `group`, waiting until there is at least one. Per

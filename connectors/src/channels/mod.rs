@@ -1,9 +1,18 @@
 //! The register of channels: one line each.
 
+pub mod messenger;
+pub mod webchat;
+pub mod whatsapp;
+
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use loket_backbone::bus::Wire;
 use loket_backbone::clock::Clock;
+use loket_backbone::kv::SharedKv;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use crate::channel::Channel;
 use crate::meta::GraphSettings;
@@ -24,4 +33,36 @@ pub type Build = fn(Value, &Deps) -> Result<Option<Arc<dyn Channel>>, String>;
 
 /// Every channel: the name of its section, which is also its kind and its place under
 /// `/callbacks/`, and how it is built.
-pub const CHANNELS: &[(&str, Build)] = &[];
+pub const CHANNELS: &[(&str, Build)] = &[
+    (whatsapp::KIND, |section, deps| shared(whatsapp::build(&read(whatsapp::KIND, section)?, &deps.graph))),
+    (messenger::KIND, messenger::build),
+    (webchat::KIND, |section, _| shared(webchat::build(read(webchat::KIND, section)?))),
+];
+
+/// A channel's own section; its defaults when it is absent.
+fn read<T: DeserializeOwned + Default>(name: &str, section: Value) -> Result<T, String> {
+    if section.is_null() {
+        return Ok(T::default());
+    }
+    serde_json::from_value(section).map_err(|error| format!("the section {name} cannot be read: {error}"))
+}
+
+fn shared(built: Result<Option<Box<dyn Channel>>, String>) -> Result<Option<Arc<dyn Channel>>, String> {
+    Ok(built?.map(Arc::from))
+}
+
+/// What a channel's own routes work with; handlers find it as `web::Data<Wires>`.
+pub(crate) struct Wires {
+    /// To the hub.
+    pub(crate) wire: Wire,
+    /// For what may be lost.
+    pub(crate) kv: SharedKv,
+    /// Time and ids.
+    pub(crate) clock: Clock,
+    /// Whose `X-Forwarded-For` is believed.
+    pub(crate) trusted_proxies: Vec<IpAddr>,
+    /// Room for bodies in hand, in bytes.
+    pub(crate) bodies: Semaphore,
+    /// The open sockets of this process.
+    pub(crate) sockets: webchat::Sockets,
+}

@@ -126,6 +126,10 @@ pub struct Graph {
 impl Graph {
     /// A client for these settings. The error is one sentence that says what to change.
     pub fn new(settings: &GraphSettings) -> Result<Self, String> {
+        Self::with_limits(settings, http::GRAPH)
+    }
+
+    fn with_limits(settings: &GraphSettings, limits: http::Limits) -> Result<Self, String> {
         let url =
             reqwest::Url::parse(&settings.url).map_err(|error| format!("graph.url is not a URL: {error}"))?;
         let is_bare = url.username().is_empty()
@@ -139,7 +143,7 @@ impl Graph {
         if version.is_empty() || !version.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.') {
             return Err("graph.version must look like v26.0".to_owned());
         }
-        let client = http::client(http::GRAPH)
+        let client = http::client(limits)
             .map_err(|error| format!("the client for graph.url cannot be made: {error}"))?;
         Ok(Self { client, base: format!("{}/{version}", url.as_str().trim_end_matches('/')) })
     }
@@ -247,4 +251,175 @@ fn graph_error(answer: &Value, status: StatusCode, retry_after_ms: Option<u64>) 
 fn retry_after(header: Option<&HeaderValue>) -> Option<u64> {
     let seconds: u64 = header?.to_str().ok()?.trim().parse().ok()?;
     Some(seconds.saturating_mul(1000).min(RETRY_AFTER_MS_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::super::scripted::{Script, Scripted};
+    use super::*;
+
+    fn graph_at(url: &str) -> Result<Graph, String> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let limits = http::Limits { connect: Duration::from_millis(900), total: Duration::from_secs(1) };
+        Graph::with_limits(&GraphSettings { url: url.to_owned(), ..GraphSettings::default() }, limits)
+    }
+
+    async fn posted(url: &str) -> Result<Value, GraphFailure> {
+        let body = json!({"text": "héllo"});
+        graph_at(url).unwrap().post_json("7/messages", &Secret::new("a-token"), &body).await
+    }
+
+    async fn outcome(script: Script) -> Result<Value, GraphFailure> {
+        posted(&Scripted::new(script).await.url).await
+    }
+
+    fn answer(status: u16, body: &str) -> Script {
+        Script::Answer(status, "", body.to_owned())
+    }
+
+    #[tokio::test]
+    async fn a_request_carries_token_and_json_to_the_versioned_path() {
+        let provider = Scripted::answering(&json!({"id": "x"})).await;
+        assert_eq!(posted(&provider.url).await, Ok(json!({"id": "x"})));
+        let asked = provider.only_request();
+        assert_eq!(asked.line, "POST /v26.0/7/messages HTTP/1.1");
+        assert!(asked.headers.contains(&"authorization: Bearer a-token".to_owned()), "{:?}", asked.headers);
+        assert!(asked.headers.contains(&"content-type: application/json".to_owned()), "{:?}", asked.headers);
+        assert_eq!(asked.body, json!({"text": "héllo"}));
+
+        let provider = Scripted::answering(&json!({"id": "x"})).await;
+        let graph = graph_at(&format!("{}/", provider.url)).unwrap();
+        assert_eq!(graph.get_json("7?fields=id", &Secret::new("a-token")).await, Ok(json!({"id": "x"})));
+        assert_eq!(provider.only_request().line, "GET /v26.0/7?fields=id HTTP/1.1");
+    }
+
+    #[tokio::test]
+    async fn what_never_left_is_not_sent() {
+        let noise = Scripted::new(Script::Noise).await.url.replacen("http:", "https:", 1);
+        for url in ["http://127.0.0.1:1", "http://nowhere.invalid", &noise] {
+            let failure = posted(url).await;
+            let Err(GraphFailure::NotSent { class: SendClass::Retry, .. }) = failure else {
+                panic!("{url}: {failure:?}");
+            };
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_that_cannot_be_one_is_a_matter_of_configuration() {
+        let provider = Scripted::answering(&json!({})).await;
+        let failure =
+            graph_at(&provider.url).unwrap().get_json("7", &Secret::new("two\nlines")).await.unwrap_err();
+        assert!(matches!(failure, GraphFailure::NotSent { class: SendClass::Configuration, .. }));
+        assert!(provider.asked().is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_error_of_graph_counts_in_any_status() {
+        let body = r#"{"error":{"message":"x","code":"131056","error_subcode":7,"is_transient":true}}"#;
+        for status in [200, 400, 401, 429, 500, 503] {
+            let script = Script::Answer(status, "retry-after: 9\r\n", body.to_owned());
+            let expected = GraphError {
+                status,
+                code: 131_056,
+                subcode: Some(7),
+                is_transient: true,
+                retry_after_ms: Some(9_000),
+            };
+            assert_eq!(outcome(script).await, Err(GraphFailure::Refused(expected)), "{status}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_busy_provider_took_nothing() {
+        for status in [429, 503] {
+            for (headers, wait) in
+                [("retry-after: 30\r\n", Some(30_000)), ("", None), ("retry-after: soon\r\n", None)]
+            {
+                for body in ["", "<html>busy</html>", "{}"] {
+                    let failure = outcome(Script::Answer(status, headers, body.to_owned())).await;
+                    let Err(GraphFailure::NotSent { class: SendClass::Retry, retry_after_ms, .. }) = failure
+                    else {
+                        panic!("{status} {body}: {failure:?}");
+                    };
+                    assert_eq!(retry_after_ms, wait);
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn everything_else_is_unconfirmed() {
+        let large = format!("{{\"id\":\"{}\"}}", "x".repeat(ANSWER_BYTES_MAX));
+        let scripts = [
+            Script::Silence,
+            Script::Hangup,
+            Script::Torn,
+            Script::Endless,
+            Script::Noise,
+            answer(500, ""),
+            answer(500, "{}"),
+            answer(502, "<html>"),
+            answer(504, r#"{"error":"x"}"#),
+            answer(404, ""),
+            answer(400, r#"{"error":{"message":"no code"}}"#),
+            answer(200, "<html>"),
+            answer(200, ""),
+            answer(200, &large),
+        ];
+        for script in scripts {
+            let failure = outcome(script.clone()).await;
+            assert!(matches!(failure, Err(GraphFailure::Unconfirmed(_))), "{script:?}: {failure:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_not_followed_and_the_token_stays() {
+        let elsewhere = Scripted::answering(&json!({"messages": [{"id": "x"}]})).await;
+        let location: &'static str = format!("location: {}/v26.0/7/messages\r\n", elsewhere.url).leak();
+        for status in [301, 302, 307, 308] {
+            let failure = outcome(Script::Answer(status, location, String::new())).await;
+            assert!(matches!(failure, Err(GraphFailure::Unconfirmed(_))), "{status}: {failure:?}");
+        }
+        assert!(elsewhere.asked().is_empty());
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_refused_with_a_sentence() {
+        for url in [
+            "",
+            "graph.facebook.com",
+            "ftp://graph.facebook.com",
+            "https://user:pass@host",
+            "https://host/?a=1",
+        ] {
+            assert!(graph_at(url).unwrap_err().contains("graph.url"), "{url}");
+        }
+        let settings = GraphSettings { version: "v26/..".to_owned(), ..GraphSettings::default() };
+        assert!(Graph::new(&settings).unwrap_err().contains("graph.version"));
+        assert!(graph_at(&GraphSettings::default().url).is_ok());
+    }
+
+    #[test]
+    fn a_failure_becomes_a_send_error_by_the_table() {
+        let error =
+            GraphError { status: 400, code: 1, subcode: Some(2), is_transient: false, retry_after_ms: None };
+        assert_eq!(error.unlisted(), SendClass::Final);
+        assert_eq!(GraphError { status: 429, ..error.clone() }.unlisted(), SendClass::Retry);
+        let table = |error: &GraphError| error.not_sent(SendClass::PacePair, "slow down");
+        let sent = GraphFailure::Refused(error).into_send_error(table);
+        let expected = SendError::NotSent {
+            class: SendClass::PacePair,
+            code: Some(1),
+            subcode: Some(2),
+            retry_after_ms: None,
+            sentence: "slow down".to_owned(),
+        };
+        assert_eq!(sent, expected);
+        let lost = GraphFailure::Unconfirmed("lost".to_owned()).into_send_error(table);
+        assert_eq!(lost, SendError::Unconfirmed("lost".to_owned()));
+    }
 }

@@ -1,8 +1,9 @@
-//! The three topics that are read into the store: what their items are, how they are carried out,
+//! The topics that are read into the store: what their items are, how they are carried out,
 //! and how one is set aside that cannot be.
 
 use loket_backbone::bus::Item;
 use loket_protocol::inbound::{INBOUND_VERSION, InboundEvent, ParkReason, Problem, RawCallback};
+use loket_protocol::outbound::SendReport;
 use loket_protocol::topics;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -22,11 +23,13 @@ pub(crate) enum Kind {
     Problems,
     /// Whole callback bodies.
     Callbacks,
+    /// What became of sends.
+    Reports,
 }
 
 impl Kind {
     /// All of them.
-    pub(super) const ALL: [Self; 3] = [Self::Inbound, Self::Problems, Self::Callbacks];
+    pub(super) const ALL: [Self; 4] = [Self::Inbound, Self::Problems, Self::Callbacks, Self::Reports];
 
     /// The topic's name.
     pub(crate) fn topic(self) -> &'static str {
@@ -34,6 +37,7 @@ impl Kind {
             Self::Inbound => topics::INBOUND.name,
             Self::Problems => topics::PARKED.name,
             Self::Callbacks => topics::CALLBACKS.name,
+            Self::Reports => topics::REPORTS.name,
         }
     }
 
@@ -43,13 +47,14 @@ impl Kind {
             Self::Inbound => topics::INBOUND.group,
             Self::Problems => topics::PARKED.group,
             Self::Callbacks => topics::CALLBACKS.group,
+            Self::Reports => topics::REPORTS.group,
         }
     }
 
     /// How many are carried out together (`reliability-contract` §12); fewer where they are large.
     pub(super) fn batch_max(self) -> usize {
         match self {
-            Self::Inbound | Self::Callbacks => 64,
+            Self::Inbound | Self::Callbacks | Self::Reports => 64,
             Self::Problems => 16,
         }
     }
@@ -79,6 +84,7 @@ pub(crate) enum Work {
     Events(Vec<InboundEvent>),
     Problems(Vec<Problem>),
     Callbacks(Vec<RawCallback>),
+    Reports(Vec<SendReport>),
 }
 
 /// Reads items; the first that cannot be read says why.
@@ -90,6 +96,7 @@ pub(super) fn read(kind: Kind, items: &[&Item]) -> Result<Work, Unfit> {
         Kind::Inbound => Work::Events(all(items)?),
         Kind::Problems => Work::Problems(all(items)?),
         Kind::Callbacks => Work::Callbacks(all(items)?),
+        Kind::Reports => Work::Reports(all(items)?),
     })
 }
 
@@ -98,7 +105,7 @@ pub(super) fn read(kind: Kind, items: &[&Item]) -> Result<Work, Unfit> {
 pub(crate) fn read_events(kind: Kind, payload: &[u8]) -> Result<Vec<InboundEvent>, String> {
     match kind {
         Kind::Inbound => one(payload).map(|event| vec![event]).map_err(|unfit| unfit.error),
-        Kind::Problems | Kind::Callbacks => {
+        Kind::Problems | Kind::Callbacks | Kind::Reports => {
             Err(format!("an item of the topic {:?} has nothing to show in a thread", kind.topic()))
         }
     }
@@ -154,6 +161,12 @@ impl Work {
                     }
                 };
                 upkeep::keep_callbacks(tx, callbacks.into_iter().map(seal).collect()).await?;
+                Ok(Applied::default())
+            }
+            Self::Reports(reports) => {
+                for report in reports {
+                    inner.apply_report(tx, &report).await?;
+                }
                 Ok(Applied::default())
             }
         }

@@ -30,6 +30,12 @@ pub(super) struct Came<'a> {
     pub(super) message: &'a Message,
     conversation: Conversation<'a>,
     contact: ContactRef,
+    /// The addresses and the name as they were told then: an identity's may change later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    customer: Option<&'a Customer>,
+    /// The outbox id of an echo, also when it is none of ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outbox_id: Option<&'a str>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     standby: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,18 +51,20 @@ pub(super) struct Came<'a> {
 impl<'a> Came<'a> {
     /// What `event` brought, as `message` stands in the thread now.
     pub(super) fn of(event: &'a InboundEvent, person: &Person, message: &'a Message) -> Self {
-        let (participant, progress) = match &event.fact {
-            Fact::Message(said) | Fact::Echo(said) => (said.participant.as_ref(), None),
-            Fact::History(history) => (history.message.participant.as_ref(), history.progress.as_ref()),
+        let (said, progress) = match &event.fact {
+            Fact::Message(said) | Fact::Echo(said) => (Some(said), None),
+            Fact::History(history) => (Some(&history.message), history.progress.as_ref()),
             _ => (None, None),
         };
         Self {
             message,
             conversation: Conversation { identity_id: person.identity, channel: &event.channel },
             contact: ContactRef { id: person.contact },
+            customer: event.customer.as_ref(),
+            outbox_id: said.and_then(|said| said.outbox_id.as_deref()),
             standby: event.standby,
             opens_window: event.opens_window,
-            participant,
+            participant: said.and_then(|said| said.participant.as_ref()),
             progress,
         }
     }
@@ -81,6 +89,9 @@ pub(super) struct Told<'a> {
     standby: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     opens_window: Option<bool>,
+    /// Of a reaction: `add` or `remove`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    action: Option<&'static str>,
     fact: &'a Fact,
 }
 
@@ -97,6 +108,10 @@ impl<'a> Told<'a> {
             at: event.at,
             standby: event.standby,
             opens_window: event.opens_window,
+            action: match &event.fact {
+                Fact::Reaction(reaction) => Some(if reaction.emoji.is_some() { "add" } else { "remove" }),
+                _ => None,
+            },
             fact: &event.fact,
         }
     }

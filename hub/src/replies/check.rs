@@ -339,7 +339,7 @@ mod tests {
         let payload = Content { payload: Some("x".into()), ..Content::text("x") };
         let buttons = Content { kind: "buttons".into(), ..Content::text("x") };
         let untold = Content { buttons: vec![Button::default()], ..of_kind("buttons") };
-        for (new, expected) in [
+        for (new, expected) in vec![
             (reply(of_kind("telepathy"), vec![]), "content.type"),
             (reply(of_kind("unsupported"), vec![]), "content.type"),
             (reply(Content::text("  "), vec![]), "content.text"),

@@ -62,6 +62,17 @@ impl Hub {
         new: NewReply,
         idem: Option<Idempotency>,
     ) -> Result<Written<Message>, HubError> {
+        // Large, and asked for from deep inside other futures.
+        Box::pin(self.accept(by, thread, new, idem)).await
+    }
+
+    async fn accept(
+        &self,
+        by: &Principal,
+        thread: ThreadId,
+        new: NewReply,
+        idem: Option<Idempotency>,
+    ) -> Result<Written<Message>, HubError> {
         check::shape(&new)?;
         if idem.is_none() && new.client_message_id.is_none() {
             return Err(HubError::invalid(
@@ -123,7 +134,7 @@ impl Hub {
             match (refused, account) {
                 (None, Some(account)) => {
                     let chosen = Chosen { identity: identity.clone(), account: account.clone() };
-                    let pointed = point(&chosen, new, answered, reacted)?;
+                    let pointed = point(&chosen, new, answered, reacted.as_ref())?;
                     return Ok((chosen, pointed));
                 }
                 (refused, _) => first = first.or(refused),
@@ -369,7 +380,7 @@ fn point(
     chosen: &Chosen,
     new: &NewReply,
     answered: Option<Message>,
-    reacted: Option<Message>,
+    reacted: Option<&Message>,
 ) -> Result<Pointed, HubError> {
     let unknown = |field: &str| {
         HubError::invalid(
@@ -378,7 +389,7 @@ fn point(
         )
     };
     let mut content = new.content.clone();
-    if let (Some(reaction), Some(message)) = (&new.content.reaction, &reacted) {
+    if let (Some(reaction), Some(message)) = (&new.content.reaction, reacted) {
         let external_id = message.external_id.clone();
         content.reaction = Some(ReactionContent {
             external_id: Some(external_id.ok_or_else(|| unknown("content.reaction.message_id"))?),

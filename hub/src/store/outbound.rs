@@ -39,15 +39,15 @@ pub(crate) struct Part {
     /// The message.
     pub(crate) message: MessageId,
     /// The number of the part, from 0.
-    pub(crate) part: u32,
+    pub(crate) index: u32,
     /// The conversation.
     pub(crate) lane: String,
     /// The channel account.
     pub(crate) channel: ChannelAccount,
     /// To whom.
     pub(crate) identity: IdentityId,
-    /// What to send.
-    pub(crate) payload: OutboundMessage,
+    /// What to send; `None` when its row is damaged and it cannot be read any more.
+    pub(crate) payload: Option<OutboundMessage>,
     /// Where it stands.
     pub(crate) standing: Standing<String>,
     /// When the present or last claim was given.
@@ -93,11 +93,11 @@ fn part_of(row: &Row) -> Result<Part, StoreError> {
     let state = PartState::from_name(&state).ok_or_else(|| StoreError::unreadable("state", &state))?;
     Ok(Part {
         message: row.parsed("message_id")?,
-        part: small(row, "part")?,
+        index: small(row, "part")?,
         lane: row.text("lane")?,
         channel: channel(row)?,
         identity: row.parsed("identity_id")?,
-        payload: row.json("payload")?,
+        payload: row.json("payload").ok(),
         standing: Standing {
             state,
             number: small(row, "dispatch_no")?,
@@ -110,8 +110,24 @@ fn part_of(row: &Row) -> Result<Part, StoreError> {
         tries: small(row, "tries")?,
         external_id: row.text_or_none("external_id")?,
         sent_at: row.time_or_none("sent_at")?,
-        error: row.json_or_none("error")?,
+        // Only words: a damaged text must not stop what it is about.
+        error: row.json_or_none("error").unwrap_or_default(),
     })
+}
+
+/// The rows that can be read. One that cannot must not stop the others; `verify` names it.
+fn readable(found: &[Row]) -> Vec<Part> {
+    let mut parts = Vec::with_capacity(found.len());
+    for row in found {
+        match part_of(row) {
+            Ok(part) => parts.push(part),
+            Err(error) => {
+                metrics::counter!("loket_outbound_unreadable_total").increment(1);
+                tracing::error!(%error, "an outgoing part cannot be read; run loket verify");
+            }
+        }
+    }
+    parts
 }
 
 /// One part.
@@ -213,7 +229,7 @@ pub(crate) async fn save(tx: &mut Tx, part: &Part, was: &Standing<String>) -> Re
         .bind(part.sent_at)
         .bind(error)
         .bind(part.message)
-        .bind(part.part)
+        .bind(part.index)
         .bind(was.state.as_str())
         .bind(was.number)
         .run(tx)
@@ -239,7 +255,7 @@ pub(crate) async fn due_heads(conn: &mut Conn, now: Timestamp, most: u32) -> Res
     .bind(most)
     .all(conn)
     .await?;
-    found.iter().map(part_of).collect()
+    Ok(readable(&found))
 }
 
 /// Notes that a dispatch was published, unless it moved meanwhile.
@@ -248,7 +264,7 @@ pub(crate) async fn published(tx: &mut Tx, part: &Part, due_at: Timestamp) -> Re
          WHERE message_id = $2 AND part = $3 AND state = 'queued' AND dispatch_no = $4 AND due_at = $5")
     .bind(due_at)
     .bind(part.message)
-    .bind(part.part)
+    .bind(part.index)
     .bind(part.standing.number)
     .bind(part.due_at)
     .run(tx)
@@ -266,16 +282,7 @@ pub(crate) async fn overdue(conn: &mut Conn, now: Timestamp, most: u32) -> Resul
     .bind(most)
     .all(conn)
     .await?;
-    found.iter().map(part_of).collect()
-}
-
-/// When the dispatcher has something to do next, if nothing happens before.
-pub(crate) async fn next_due(conn: &mut Conn) -> Result<Option<Timestamp>, StoreError> {
-    let row =
-        sql("SELECT MIN(due_at) AS due FROM outbound WHERE state IN ('queued', 'sending', 'unconfirmed')")
-            .first(conn)
-            .await?;
-    row.map_or(Ok(None), |row| row.time_or_none("due"))
+    Ok(readable(&found))
 }
 
 /// All unconfirmed parts, oldest claim first.

@@ -16,7 +16,7 @@ use super::error::StoreError;
 /// How long one statement may take (`reliability-contract` §12).
 const STATEMENT_DEADLINE: Duration = Duration::from_secs(2);
 /// How long a statement of an operator's check may take, who waits for it and holds nothing up.
-const PATIENT_DEADLINE: Duration = Duration::from_secs(600);
+const PATIENT_DEADLINE: Duration = Duration::from_mins(10);
 /// The longest list of rows or values in one statement; the backends allow some 32,000 values.
 pub(crate) const ROWS_MAX: usize = 512;
 

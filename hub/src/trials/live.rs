@@ -180,7 +180,10 @@ async fn doubled_publishing_and_unreadable_reports_hurt_nobody() {
     };
     eventually("nothing is left", empty).await;
     assert_eq!(provider.taken.load(Ordering::SeqCst), 1);
+    let parked = world.hub.parked(None, None, None, 10).await.expect("read").items;
+    assert_eq!(parked.iter().map(|item| item.channel_kind.as_str()).collect::<Vec<_>>(), ["reports"]);
     assert!(tasks.stop(Duration::from_secs(10)).await);
+    world.is_sound().await;
 }
 
 #[tokio::test]

@@ -79,7 +79,7 @@ async fn of_many_guesses_at_once_five_get_through() {
     let answers = futures_util::future::join_all(guesses).await;
     let through = answers.iter().filter(|a| matches!(a, Err(HubError::Credentials))).count();
     assert!(through <= 5, "{through} got through");
-    assert!(answers.iter().all(|a| a.is_err()));
+    assert!(answers.iter().all(Result::is_err));
     let limited = world.hub.log_in("bram", &bram.password, HERE).await;
     let Err(HubError::TooMany { retry_after_s }) = limited else { panic!("{limited:?}") };
     assert!((1..=60).contains(&retry_after_s));

@@ -10,14 +10,14 @@ use super::world::{Customer, DAY_MS, World, messenger, picture, says, site, what
 use crate::HubError;
 use crate::requests::{Idempotency, NewReply, Target, Written};
 
-fn idem(key: &str, fingerprint: &str) -> Option<Idempotency> {
-    Some(Idempotency {
+fn idem(key: &str, fingerprint: &str) -> Idempotency {
+    Idempotency {
         method: "POST".into(),
         path: "/v1/threads/x/messages".into(),
         key: key.into(),
         fingerprint: fingerprint.into(),
         status: 201,
-    })
+    }
 }
 
 fn code(error: &HubError) -> &'static str {
@@ -54,21 +54,21 @@ async fn a_repeat_gets_the_first_answer_and_another_request_is_refused() {
     let world = World::new().await;
     let anna = world.anna().await;
     let agent = world.agent();
-    let first = world.hub.reply(&agent, anna.thread, says("Dag!"), idem("k", "f")).await.expect("done");
+    let first = world.hub.reply(&agent, anna.thread, says("Dag!"), Some(idem("k", "f"))).await.expect("done");
     let Written::Done(message) = first else { panic!("replayed") };
-    let again = world.hub.reply(&agent, anna.thread, says("Dag!"), idem("k", "f")).await.expect("done");
+    let again = world.hub.reply(&agent, anna.thread, says("Dag!"), Some(idem("k", "f"))).await.expect("done");
     let body = serde_json::to_string(&message).expect("JSON");
     assert_eq!(again, Written::Replayed { status: 201, body });
-    let other = world.hub.reply(&agent, anna.thread, says("Doei!"), idem("k", "g")).await;
+    let other = world.hub.reply(&agent, anna.thread, says("Doei!"), Some(idem("k", "g"))).await;
     assert!(matches!(other, Err(HubError::IdempotencyMismatch)), "{other:?}");
     // Another principal has keys of its own.
-    let colleague = world.hub.reply(&world.agent(), anna.thread, says("Dag!"), idem("k", "f")).await;
+    let colleague = world.hub.reply(&world.agent(), anna.thread, says("Dag!"), Some(idem("k", "f"))).await;
     assert!(matches!(colleague, Ok(Written::Done(_))));
     // What is refused keeps no key.
-    let refused = world.hub.reply(&agent, anna.thread, says(" "), idem("k2", "f")).await;
+    let refused = world.hub.reply(&agent, anna.thread, says(" "), Some(idem("k2", "f"))).await;
     assert!(matches!(refused, Err(HubError::Invalid { .. })));
     assert!(matches!(
-        world.hub.reply(&agent, anna.thread, says("Zo"), idem("k2", "h")).await,
+        world.hub.reply(&agent, anna.thread, says("Zo"), Some(idem("k2", "h"))).await,
         Ok(Written::Done(_))
     ));
     let mut reader = world.hub.inner().store.read().await.expect("a reader");
@@ -79,7 +79,7 @@ async fn a_repeat_gets_the_first_answer_and_another_request_is_refused() {
     world.later(49 * 3_600_000);
     world.hub.sweep_once().await.expect("swept");
     assert!(matches!(
-        world.hub.reply(&agent, anna.thread, says("Later"), idem("k", "z")).await,
+        world.hub.reply(&agent, anna.thread, says("Later"), Some(idem("k", "z"))).await,
         Err(HubError::Unsendable { .. })
     ));
 }
@@ -90,7 +90,12 @@ async fn many_at_once_with_one_key_say_it_once() {
     let anna = world.anna().await;
     let agent = world.agent();
     let one = || async {
-        match world.hub.reply(&agent, anna.thread, says("Dag!"), idem("k", "f")).await.expect("answered") {
+        match world
+            .hub
+            .reply(&agent, anna.thread, says("Dag!"), Some(idem("k", "f")))
+            .await
+            .expect("answered")
+        {
             Written::Done(message) => (true, message.id.to_string()),
             Written::Replayed { body, .. } => {
                 let body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
@@ -135,7 +140,7 @@ async fn text_and_pictures_are_parts_in_order_in_one_lane() {
     for _ in 0..3 {
         // Only the head is on the bus.
         let dispatch = world.claimed().await;
-        kinds.push(world.part(dispatch).await.payload.content.kind);
+        kinds.push(world.part(dispatch).await.payload.expect("readable").content.kind);
         world.sent(dispatch, &format!("wamid.{}", dispatch.part)).await;
     }
     assert_eq!(kinds, ["text", "image", "image"]);
@@ -242,7 +247,7 @@ async fn quotes_and_reactions_name_what_the_provider_knows() {
     world.sent(dispatch, "wamid.1").await;
     let quote = world.reply(&agent, anna, quoting).await.expect("accepted");
     let dispatch = world.claimed().await;
-    assert_eq!(world.part(dispatch).await.payload.reply_to.as_deref(), Some("wamid.1"));
+    assert_eq!(world.part(dispatch).await.payload.expect("readable").reply_to.as_deref(), Some("wamid.1"));
     assert_eq!(quote.reply_to.and_then(|to| to.message_id), Some(first.id));
     world.sent(dispatch, "wamid.2").await;
 
@@ -260,7 +265,7 @@ async fn quotes_and_reactions_name_what_the_provider_knows() {
     };
     world.reply(&agent, anna, heart("❤️")).await.expect("accepted");
     let dispatch = world.claimed().await;
-    let payload = world.part(dispatch).await.payload;
+    let payload = world.part(dispatch).await.payload.expect("readable");
     assert_eq!(payload.content.reaction.and_then(|r| r.external_id).as_deref(), Some("wamid.1"));
     assert!(world.message(first.id).await.reactions.is_empty(), "not before it was taken");
     world.sent(dispatch, "wamid.3").await;

@@ -219,7 +219,7 @@ impl World {
     pub(super) async fn report(&self, dispatch: Dispatch, outcome: Outcome) {
         let report = SendReport { dispatch, channel: whatsapp(), at: self.clock.now(), outcome };
         let mut tx = self.hub.inner().store.begin().await.expect("a transaction");
-        self.hub.apply_report(&mut tx, &report).await.expect("taken");
+        self.hub.inner().apply_report(&mut tx, &report).await.expect("taken");
         tx.commit().await.expect("committed");
     }
 

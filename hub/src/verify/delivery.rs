@@ -41,7 +41,7 @@ fn sorted<T>(
         match row {
             Ok(row) => by_message.entry(message).or_default().push(row),
             Err(error) => {
-                findings.add("readable", format!("a {noun} of message {message} cannot be read: {error}"))
+                findings.add("readable", format!("a {noun} of message {message} cannot be read: {error}"));
             }
         }
     }
@@ -77,21 +77,25 @@ async fn page(reader: &mut Conn, messages: Vec<Outgoing>, findings: &mut Finding
 
 fn payloads(message: &Outgoing, parts: &[Part], findings: &mut Findings) {
     for part in parts {
-        let dispatch = part.payload.dispatch;
-        if dispatch.message_id != message.id || dispatch.part != part.part {
+        let Some(payload) = &part.payload else {
+            findings.add("readable", format!("part {} of message {} cannot be read", part.index, message.id));
+            continue;
+        };
+        let dispatch = payload.dispatch;
+        if dispatch.message_id != message.id || dispatch.part != part.index {
             findings.add(
                 "V6",
                 format!(
                     "part {} of message {} would send something else: {}",
-                    part.part,
+                    part.index,
                     message.id,
                     dispatch.outbox_id()
                 ),
             );
         }
-        if part.payload.to.is_empty() {
+        if payload.to.is_empty() {
             findings
-                .add("V6", format!("part {} of message {} has no address to go to", part.part, message.id));
+                .add("V6", format!("part {} of message {} has no address to go to", part.index, message.id));
         }
     }
 }

@@ -153,7 +153,7 @@ fn mark(row: &LogRow, data: &Data, marks: &HashSet<(String, String, String)>, fi
         findings.add(
             "V1",
             format!(
-                "entry {} of the log tells of a {} on provider id {target}, which is not kept",
+                "entry {} of the log tells of this on provider id {target}, which is not kept: {}",
                 row.event_id, fact.kind
             ),
         );

@@ -1,0 +1,114 @@
+//! `/health/…` and `/metrics` (`reliability-contract` §8).
+
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::http::Method;
+use loket_hub::{ChannelState, HubHealth};
+use serde::Serialize;
+use serde_json::json;
+
+use super::Api;
+use crate::answer;
+use crate::auth::{Anyone, Caller, scope};
+use crate::doors::{Carries, Class, Doc, Doors};
+use crate::error::{Code, Problem};
+use crate::schema::examples;
+
+/// How long the store may take to say that it is there.
+const READY_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How the parts are doing.
+#[derive(Serialize)]
+struct Status {
+    ready: bool,
+    hub: HubHealth,
+    channels: Vec<ChannelState>,
+    log_head: i64,
+    sockets: usize,
+    requests: usize,
+}
+
+pub(super) fn doors(doors: &mut Doors) {
+    doors.tag("Health");
+    doors.door(
+        Method::GET,
+        "/health/live",
+        Class::Probe,
+        live,
+        Doc::new(
+            "live",
+            "The process answers.",
+            "Looks at nothing else; for a restart by whoever watches it.",
+        )
+        .answers(200, "It does.", Carries::Json("Live", json!({"status": "live"}))),
+    );
+    doors.door(
+        Method::GET,
+        "/health/ready",
+        Class::Probe,
+        ready,
+        Doc::new(
+            "ready",
+            "The API can do its work now.",
+            "503 while the store is away or the process is stopping.",
+        )
+        .answers(200, "It can.", Carries::Json("Ready", json!({"status": "ready"}))),
+    );
+    doors.get(
+        "/health/status",
+        status,
+        Doc::new("status", "How the parts are doing.", "For operators and leads.").answers(
+            200,
+            "How they are.",
+            Carries::Json("Status", examples::status()),
+        ),
+    );
+    doors.door(
+        Method::GET,
+        "/metrics",
+        Class::Probe,
+        metrics_text,
+        Doc::new("metrics", "Figures for Prometheus.", "Names and numbers only; nothing personal.").answers(
+            200,
+            "The text format, version 0.0.4.",
+            Carries::Other("text/plain", "The text format, version 0.0.4."),
+        ),
+    );
+}
+
+async fn live(_: Anyone) -> Result<HttpResponse, Problem> {
+    answer::json(200, &json!({"status": "live"}))
+}
+
+async fn store_answers(api: &Api) -> bool {
+    tokio::time::timeout(READY_DEADLINE, api.hub.health()).await.is_ok_and(|health| health.store)
+}
+
+async fn ready(_: Anyone, api: Api) -> Result<HttpResponse, Problem> {
+    if api.live.is_draining() {
+        return Err(Problem::new(Code::Unavailable, "The process is stopping.").retry_soon());
+    }
+    if !store_answers(&api).await {
+        return Err(Problem::new(Code::Unavailable, "The store does not answer.").retry_soon());
+    }
+    answer::json(200, &json!({"status": "ready"}))
+}
+
+async fn status(_: Caller<scope::StatusRead>, api: Api) -> Result<HttpResponse, Problem> {
+    let hub = api.hub.health().await;
+    let status = Status {
+        ready: hub.store && !api.live.is_draining(),
+        hub,
+        channels: api.hub.channels().await?,
+        log_head: api.hub.log_head().await?.0,
+        sockets: api.live.count(),
+        requests: api.inside.ordinary(),
+    };
+    answer::json(200, &status)
+}
+
+async fn metrics_text(_: Anyone, api: Api) -> Result<HttpResponse, Problem> {
+    let text = (api.render_metrics)();
+    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text))
+}

@@ -1,0 +1,130 @@
+//! T4 and T13: from the callback to an agent's socket at 500 a second, and the processor time it costs,
+//! both against the floor of the same shape in a process of its own.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use hdrhistogram::Histogram;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+
+use crate::load::{Connection, body};
+use crate::process::{FloorServer, Loket, cpu_seconds};
+use crate::{SECONDS, report};
+
+/// Callbacks a second.
+const RATE: u64 = 500;
+/// Connections that they come over.
+const CONNECTIONS: u64 = 16;
+
+struct Outcome {
+    p50_ms: f64,
+    p99_ms: f64,
+    cpu_us: f64,
+}
+
+type Sent = Arc<Mutex<HashMap<u64, Instant>>>;
+
+/// The number in `…"text":"n=123."…`, wherever it stands in a frame.
+fn number(frame: &str) -> Option<u64> {
+    let rest = &frame[frame.find("n=")? + 2..];
+    rest[..rest.find('.')?].parse().ok()
+}
+
+async fn measure(port: u16, path: &'static str, stream: &str, bearer: Option<&str>, pid: u32) -> Outcome {
+    let mut request = stream.into_client_request().expect("a request");
+    if let Some(token) = bearer {
+        request.headers_mut().insert("Authorization", format!("Bearer {token}").parse().expect("a header"));
+    }
+    let (mut socket, _) = tokio_tungstenite::connect_async(request).await.expect("a socket");
+    let sent: Sent = Sent::default();
+    let arrived = {
+        let sent = Arc::clone(&sent);
+        tokio::spawn(async move {
+            let mut times = Histogram::<u64>::new(3).expect("a histogram");
+            while times.len() < RATE * SECONDS {
+                let next = tokio::time::timeout(Duration::from_secs(10), socket.next()).await;
+                let Ok(Some(Ok(frame))) = next else { panic!("{} of all arrived", times.len()) };
+                let Ok(text) = frame.to_text() else { continue };
+                let start = number(text).and_then(|n| sent.lock().expect("not poisoned").remove(&n));
+                if let Some(start) = start {
+                    times
+                        .record(u64::try_from(start.elapsed().as_micros()).expect("small"))
+                        .expect("in range");
+                }
+            }
+            times
+        })
+    };
+    let cpu_before = cpu_seconds(pid);
+    let mut senders = tokio::task::JoinSet::new();
+    for lane in 0..CONNECTIONS {
+        let sent = Arc::clone(&sent);
+        senders.spawn(async move {
+            let mut connection = Connection::open(port).await;
+            let every = Duration::from_micros(1_000_000 * CONNECTIONS / RATE);
+            let offset = Duration::from_micros(1_000_000 / RATE * lane);
+            let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + offset, every);
+            let run = format!("T4{lane:02}");
+            for turn in 0..=(RATE * SECONDS / CONNECTIONS) {
+                let n = turn * CONNECTIONS + lane;
+                if n >= RATE * SECONDS {
+                    break;
+                }
+                tick.tick().await;
+                let text = body(n, &run, &format!("n={n}."));
+                sent.lock().expect("not poisoned").insert(n, Instant::now());
+                assert_eq!(connection.post(path, &text).await, 200);
+            }
+        });
+    }
+    while let Some(done) = senders.join_next().await {
+        done.expect("no panic");
+    }
+    let times = arrived.await.expect("no panic");
+    let cpu = cpu_seconds(pid) - cpu_before;
+    #[expect(clippy::cast_precision_loss, reason = "microseconds and counts")]
+    let (ms, count) = (|q: f64| times.value_at_quantile(q) as f64 / 1000.0, (RATE * SECONDS) as f64);
+    Outcome { p50_ms: ms(0.5), p99_ms: ms(0.99), cpu_us: cpu * 1e6 / count }
+}
+
+/// Prints T4 and T13.
+pub(crate) async fn t4_and_t13() {
+    let floor = FloorServer::start().await;
+    let stream = format!("ws://127.0.0.1:{}/stream", floor.port);
+    let bare = measure(floor.port, "/callback", &stream, None, floor.pid()).await;
+    drop(floor);
+    let loket = Loket::start().await;
+    let token = loket.log_in().await;
+    let stream = format!("ws://127.0.0.1:{}/v1/stream?after=0", loket.port);
+    let ours = measure(loket.port, "/callbacks/whatsapp", &stream, Some(&token), loket.pid()).await;
+    drop(loket);
+    let ms = |value: f64| format!("{value:.2} ms");
+    let what = format!("callback to socket at {RATE}/s");
+    report(
+        "T4",
+        &format!("{what}, p50"),
+        &ms(ours.p50_ms),
+        &ms(bare.p50_ms),
+        ours.p50_ms / bare.p50_ms,
+        "<= 2",
+    );
+    report(
+        "T4",
+        &format!("{what}, p99"),
+        &ms(ours.p99_ms),
+        &ms(bare.p99_ms),
+        ours.p99_ms / bare.p99_ms,
+        "<= 3",
+    );
+    let us = |value: f64| format!("{value:.0} us");
+    report(
+        "T13",
+        "processor time a message, end to end",
+        &us(ours.cpu_us),
+        &us(bare.cpu_us),
+        ours.cpu_us / bare.cpu_us,
+        "<= 3",
+    );
+}

@@ -1,0 +1,162 @@
+//! The role `connectors`: its channels, its routes and its tasks.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use actix_web::web::{Data, ServiceConfig};
+use bytes::Bytes;
+use loket_backbone::bus::{BusError, Wire};
+use loket_backbone::clock::Clock;
+use loket_backbone::kv::SharedKv;
+use loket_backbone::tasks::Tasks;
+use loket_protocol::channel::AccountSettings;
+use loket_protocol::time::Timestamp;
+use loket_protocol::topics::INBOUND;
+use tokio::sync::Semaphore;
+
+use crate::channel::{Callback, Channel, Received};
+use crate::channels::webchat::Sockets;
+use crate::channels::{CHANNELS, Deps, Wires};
+use crate::ingress::{self, Ingress};
+use crate::settings::ConnectorsSettings;
+use crate::{sender, signals};
+
+/// How many bytes of visitors' bodies are in hand at once.
+const VISITOR_BODIES_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// How often the bus is probed, and how old a good probe may be (`reliability-contract` §8).
+const PROBE_EVERY: Duration = Duration::from_secs(2);
+/// See [`PROBE_EVERY`].
+const PROBE_AGE_MAX: Duration = Duration::from_secs(5);
+
+/// The channels of one process. Cheap to clone.
+#[derive(Clone)]
+pub struct Connectors {
+    channels: Arc<[(&'static str, Arc<dyn Channel>)]>,
+    ingress: Data<Ingress>,
+    wires: Data<Wires>,
+    /// When the bus was last known to be well.
+    well_at: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Connectors {
+    /// Builds every channel that the settings name. The error is one sentence that says which
+    /// setting to change: nothing is served with a secret missing.
+    pub fn build(
+        settings: &ConnectorsSettings,
+        wire: Wire,
+        kv: SharedKv,
+        clock: Clock,
+    ) -> Result<Self, String> {
+        if let Some(unknown) = settings.channels.keys().find(|name| !is_known(name)) {
+            let known: Vec<&str> = CHANNELS.iter().map(|(name, _)| *name).collect();
+            return Err(format!("there is no channel {unknown}; there are {}", known.join(", ")));
+        }
+        let deps = Deps { clock: clock.clone(), graph: settings.graph.clone() };
+        let mut channels = Vec::new();
+        for (name, build) in CHANNELS {
+            let section = settings.channels.get(*name).cloned().unwrap_or_default();
+            if let Some(channel) = build(section, &deps)? {
+                channels.push((*name, channel));
+            }
+        }
+        let ingress = Ingress::new(&channels, wire.clone(), clock.clone(), ingress::Limits::default());
+        let wires = Wires {
+            wire,
+            kv,
+            clock,
+            trusted_proxies: settings.trusted_proxies.clone(),
+            bodies: Semaphore::new(VISITOR_BODIES_BYTES_MAX),
+            sockets: Sockets::default(),
+        };
+        Ok(Self {
+            channels: channels.into(),
+            ingress: Data::new(ingress),
+            wires: Data::new(wires),
+            well_at: Arc::default(),
+        })
+    }
+
+    /// All configured channel accounts, for the hub.
+    pub fn accounts(&self) -> Vec<AccountSettings> {
+        self.channels.iter().flat_map(|(_, channel)| channel.accounts()).collect()
+    }
+
+    /// The channels by name, for `loket doctor`.
+    pub fn channels(&self) -> &[(&'static str, Arc<dyn Channel>)] {
+        &self.channels
+    }
+
+    /// Mounts the public routes: `/callbacks/{channel}` and what the channels have of their own.
+    pub fn configure(&self, service: &mut ServiceConfig) {
+        service.app_data(self.wires.clone());
+        ingress::configure(&self.ingress, service);
+        for (_, channel) in self.channels.iter() {
+            channel.routes(service);
+        }
+    }
+
+    /// Starts sending, signals, the visitors' wake-ups and the probe of the bus.
+    pub fn start(&self, tasks: &Tasks) {
+        let Wires { wire, kv, clock, sockets, .. } = self.wires.get_ref();
+        sender::start(&self.channels, wire.clone(), clock.clone(), tasks);
+        signals::start(&self.channels, wire.clone(), tasks);
+        sockets.start(kv, tasks);
+        let (own, stop) = (self.clone(), tasks.stop_sign());
+        tasks.spawn("bus probe", async move {
+            loop {
+                own.probe().await;
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(PROBE_EVERY) => {}
+                }
+            }
+        });
+    }
+
+    async fn probe(&self) {
+        let Wires { wire, clock, .. } = self.wires.get_ref();
+        let probing = wire.publish(&INBOUND, &[]);
+        match tokio::time::timeout(PROBE_AGE_MAX, probing).await.unwrap_or(Err(BusError::Deadline)) {
+            Ok(()) => *self.well_at() = Some(clock.instant()),
+            Err(error) => tracing::warn!(%error, "the bus does not answer its probe"),
+        }
+    }
+
+    fn well_at(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.well_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Can this role do its work right now? The error is one sentence. Not ready does not refuse
+    /// callbacks that still arrive and can be made safe (`reliability-contract` §8).
+    pub fn ready(&self) -> Result<(), String> {
+        let now = self.wires.clock.instant();
+        let refused = self.ingress.refused_at();
+        match *self.well_at() {
+            None => Err("the bus has not answered yet".to_owned()),
+            Some(at) if now.duration_since(at) >= PROBE_AGE_MAX => {
+                Err("the bus has not answered its probe for 5 seconds".to_owned())
+            }
+            Some(_) if refused.is_some_and(|at| now.duration_since(at) < PROBE_AGE_MAX) => {
+                Err("the bus refused a callback within the last 5 seconds".to_owned())
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Reads a parked body with today's code (`reliability-contract` §7): what it comes to, and
+    /// `None` when there is no such channel or the body is no JSON at all. The body was authenticated
+    /// when it came.
+    pub fn reread(&self, channel_kind: &str, body: &[u8], received_at: Timestamp) -> Option<Received> {
+        let (kind, channel) = self.channels.iter().find(|(kind, _)| *kind == channel_kind)?;
+        let body = Bytes::copy_from_slice(body);
+        let callback = Callback { signatures: Vec::new(), body, received_at };
+        ingress::receive(kind, channel.as_ref(), &callback).ok()
+    }
+}
+
+fn is_known(name: &str) -> bool {
+    CHANNELS.iter().any(|(known, _)| *known == name)
+}
+
+#[cfg(test)]
+mod tests;
