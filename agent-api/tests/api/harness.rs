@@ -132,8 +132,16 @@ impl World {
         let tasks = Tasks::new();
         hub.start(&tasks);
         let render = Arc::new(|| "# no recorder\n".to_owned());
-        let api =
-            AgentApi::new(hub.clone(), kv, clock.clone(), settings, render, Arc::new(NoReread)).unwrap();
+        let api = AgentApi::new(
+            hub.clone(),
+            kv,
+            clock.clone(),
+            settings,
+            render,
+            Arc::new(|| Ok(())),
+            Arc::new(NoReread),
+        )
+        .unwrap();
         api.start(&tasks);
         let mounted = api.clone();
         let server = HttpServer::new(move || {
