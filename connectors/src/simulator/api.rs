@@ -219,6 +219,7 @@ async fn state(since: web::Query<Since>, shared: web::Data<Shared>) -> Answer {
             shown.sort_by_cached_key(|customer| std::cmp::Reverse(last(customer)));
             shown.truncate(PHONES_MAX);
         }
+        shown.sort_by_key(|customer| customer.position);
         let phones: Vec<_> = shown
             .into_iter()
             .map(|customer| {

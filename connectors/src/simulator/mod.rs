@@ -25,7 +25,7 @@ mod tests;
 mod world;
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,7 @@ use loket_backbone::http;
 use loket_backbone::secret::Secret;
 use loket_backbone::tasks::Tasks;
 use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -228,10 +229,11 @@ fn shared(settings: Settings, clock: Clock, stop: CancellationToken, base: Strin
 /// Starts the simulator. It listens when this returns, and runs until `tasks` are stopped. The
 /// error is one sentence. Needs a TLS provider installed, as every client of
 /// [`loket_backbone::http`] does.
-#[expect(clippy::unused_async, reason = "starting may come to wait for something; its callers already do")]
 pub async fn run(settings: Settings, clock: Clock, tasks: &Tasks) -> Result<Running, String> {
     let listen = settings.listen.clone();
     let listener = TcpListener::bind(&listen)
+        .await
+        .and_then(TcpListener::into_std)
         .map_err(|error| format!("the simulator cannot listen on {listen}: {error}"))?;
     let address = listener.local_addr().map_err(|error| format!("the simulator has no address: {error}"))?;
     let base = settings.public_url.clone().unwrap_or_else(|| format!("http://{address}"));

@@ -17,6 +17,7 @@ pub(super) fn routes(service: &mut web::ServiceConfig) {
         .route("/", web::get().to(|| async { file("text/html; charset=utf-8", HTML) }))
         .route("/page.css", web::get().to(|| async { file("text/css; charset=utf-8", CSS) }))
         .route("/page.js", web::get().to(|| async { file("text/javascript; charset=utf-8", SCRIPT) }))
+        .route("/favicon.ico", web::get().to(|| async { HttpResponse::NoContent().finish() }))
         .route("/words.js", web::get().to(|| async { file("text/javascript; charset=utf-8", WORDS) }));
 }
 

@@ -42,6 +42,8 @@ impl Platform {
 pub(crate) struct Customer {
     /// Names the customer in this simulator only.
     pub(crate) id: String,
+    /// The order in which they came.
+    pub(crate) position: u64,
     pub(crate) platform: Platform,
     pub(crate) name: String,
     /// WhatsApp: digits. Every user has one; whether businesses see it is `hides_phone`.

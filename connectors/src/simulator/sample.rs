@@ -39,7 +39,7 @@ fn png(number: u64) -> Vec<u8> {
     for y in 0..HEIGHT {
         rows.push(0);
         for x in 0..WIDTH {
-            let hill = 70 + (x * (WIDTH - x)) / 200 * (red % 3) / 2;
+            let hill = 70 + (x * (WIDTH - x)) / 200 * (red % 3 + 1) / 3;
             let light = y * 90 / HEIGHT;
             let pixel = if y > hill % HEIGHT {
                 [red / 3 + 20, green / 2 + 60, blue / 3 + 10]

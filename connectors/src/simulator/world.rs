@@ -157,7 +157,7 @@ pub(crate) struct World {
     pub(crate) steps: Vec<Step>,
     /// Goes up with each change that a page would show.
     pub(crate) version: u64,
-    made: u64,
+    customers_made: u64,
 }
 
 impl World {
@@ -181,7 +181,7 @@ impl World {
             posts: Vec::new(),
             steps: Vec::new(),
             version: 1,
-            made: 0,
+            customers_made: 0,
             settings: Arc::clone(settings),
         };
         for page in &settings.pages {
@@ -263,12 +263,13 @@ impl World {
         let phone = is_whatsapp.then(|| phone.unwrap_or_else(|| self.invent("316", 8)));
         let bsuid = is_whatsapp.then(|| new.bsuid.unwrap_or_else(|| self.invent("NL.", 20)));
         let id = new.id.unwrap_or_else(|| {
-            self.made += 1;
-            format!("customer-{}", self.made)
+            format!("customer-{}", self.customers_made + 1)
         });
+        self.customers_made += 1;
         let name = new.name.unwrap_or_else(|| format!("Customer {id}"));
         let customer = Customer {
             id,
+            position: self.customers_made,
             platform,
             name,
             phone,
