@@ -52,7 +52,7 @@ pub(crate) enum Admin {
 pub(crate) enum Parked {
     /// List what is set aside, oldest first.
     List {
-        /// Only of this reason: unreadable, unknown, unknown_account, no_sender, poison, version.
+        /// Only of this reason: unreadable, unknown, `unknown_account`, `no_sender`, poison, version.
         #[arg(long)]
         reason: Option<String>,
         /// As JSON, one object a line.
@@ -136,7 +136,7 @@ pub(crate) async fn serve(config: &Config, names: &[String]) -> anyhow::Result<E
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) async fn check_config(config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) fn check_config(config: &Config) -> anyhow::Result<ExitCode> {
     print(config.effective().trim_end())?;
     // The sections' owners refuse what cannot work; nothing is opened or bound.
     loket::app::check(config)?;

@@ -78,7 +78,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async move {
         match cli.command {
             Command::Serve { roles } => commands::serve(&config, &roles).await,
-            Command::CheckConfig => commands::check_config(&config).await,
+            Command::CheckConfig => commands::check_config(&config),
             Command::Migrate => commands::migrate(&config).await,
             Command::Healthcheck { url } => commands::healthcheck(&config, url).await,
             Command::Doctor => commands::doctor(&config).await,

@@ -18,7 +18,7 @@ const GROUP: usize = 64;
 type Waiting = (String, oneshot::Sender<()>);
 
 /// Serves `/callback` and `/stream` until it is killed.
-pub async fn serve(folder: PathBuf, port: u16) {
+pub(crate) async fn serve(folder: PathBuf, port: u16) {
     let (to_bus, from_http) = mpsc::channel::<Waiting>(4096);
     let (to_store, from_bus) = mpsc::channel::<String>(65_536);
     let (to_sockets, _) = broadcast::channel::<String>(65_536);
@@ -109,4 +109,4 @@ async fn stream(request: HttpRequest, body: web::Payload, state: State) -> actix
 }
 
 /// How long a child process may take to listen.
-pub const START: Duration = Duration::from_secs(10);
+pub(crate) const START: Duration = Duration::from_secs(10);

@@ -12,14 +12,14 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 /// The app secret of all loads.
-pub const APP_SECRET: &str = "loket-bench-secret";
+pub(crate) const APP_SECRET: &str = "loket-bench-secret";
 /// The number that all messages go to.
-pub const PHONE_NUMBER: &str = "305000000000201";
+pub(crate) const PHONE_NUMBER: &str = "305000000000201";
 /// How many customers write.
 const SENDERS: u64 = 200;
 
 /// A WhatsApp callback body with one text, as the platform sends it.
-pub fn body(number: u64, run: &str, text: &str) -> String {
+pub(crate) fn body(number: u64, run: &str, text: &str) -> String {
     let phone = 31_600_100_000 + number % SENDERS;
     format!(
         r#"{{"object":"whatsapp_business_account","entry":[{{"id":"215000000000101","changes":[{{"value":{{"messaging_product":"whatsapp","metadata":{{"display_phone_number":"12025550100","phone_number_id":"{PHONE_NUMBER}"}},"contacts":[{{"profile":{{"name":"Klant {phone}"}},"wa_id":"{phone}","user_id":"NL.{phone}"}}],"messages":[{{"from":"{phone}","from_user_id":"NL.{phone}","id":"wamid.{run}{number:08}HBgLMzE2MDAwMDAwNDIVAgASGBRDNDQ3QTUyQzdCNUE","timestamp":"1795253400","text":{{"body":"{text}"}},"type":"text"}}]}},"field":"messages"}}]}}]}}"#
@@ -42,21 +42,21 @@ fn request(path: &str, body: &str) -> Vec<u8> {
 }
 
 /// A keep-alive connection.
-pub struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 impl Connection {
     /// Connects.
-    pub async fn open(port: u16) -> Self {
+    pub(crate) async fn open(port: u16) -> Self {
         let stream = TcpStream::connect(("127.0.0.1", port)).await.expect("it listens");
         stream.set_nodelay(true).expect("a socket");
         Self { stream, buffer: Vec::new() }
     }
 
     /// Posts a callback and reads the whole answer; its status.
-    pub async fn post(&mut self, path: &str, body: &str) -> u16 {
+    pub(crate) async fn post(&mut self, path: &str, body: &str) -> u16 {
         self.stream.write_all(&request(path, body)).await.expect("it is open");
         self.buffer.clear();
         loop {
@@ -80,7 +80,7 @@ fn whole(answer: &[u8]) -> Option<u16> {
 }
 
 /// Posts as fast as it is answered, over `connections`, for `time`; how many a second were answered 200.
-pub async fn full(port: u16, path: &'static str, connections: usize, time: Duration) -> f64 {
+pub(crate) async fn full(port: u16, path: &'static str, connections: usize, time: Duration) -> f64 {
     let (next, end) = (Arc::new(AtomicU64::new(0)), Instant::now() + time);
     let start = Instant::now();
     let mut tasks = tokio::task::JoinSet::new();
@@ -107,7 +107,7 @@ pub async fn full(port: u16, path: &'static str, connections: usize, time: Durat
 }
 
 /// So many a second.
-pub fn rate(count: u64, time: Duration) -> f64 {
+pub(crate) fn rate(count: u64, time: Duration) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "a count of messages")]
     let count = count as f64;
     count / time.as_secs_f64()

@@ -4,6 +4,15 @@
 //! commit, a socket. Absolute figures depend on the machine and its neighbours; the ratios much less.
 //! What each line means is in `benches/README.md`. `cargo bench --bench loket -- t4` runs one of them.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a program that measures: it stops at the first surprise, and prints"
+)]
+
 mod floor;
 mod load;
 mod pipeline;
@@ -14,7 +23,7 @@ mod rows;
 use std::time::Duration;
 
 /// How long each load lasts.
-pub const SECONDS: u64 = 10;
+pub(crate) const SECONDS: u64 = 10;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
@@ -46,6 +55,6 @@ fn main() {
 }
 
 /// One line of the report.
-pub fn report(name: &str, what: &str, figure: &str, floor: &str, ratio: f64, bar: &str) {
+pub(crate) fn report(name: &str, what: &str, figure: &str, floor: &str, ratio: f64, bar: &str) {
     println!("{name:<4} {what:<44} {figure:>16}   floor {floor:>16}   ratio {ratio:>5.2}   bar {bar}");
 }

@@ -67,7 +67,7 @@ async fn measure(port: u16, path: &'static str, stream: &str, bearer: Option<&st
             let offset = Duration::from_micros(1_000_000 / RATE * lane);
             let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + offset, every);
             let run = format!("T4{lane:02}");
-            for turn in 0..RATE * SECONDS / CONNECTIONS + 1 {
+            for turn in 0..=(RATE * SECONDS / CONNECTIONS) {
                 let n = turn * CONNECTIONS + lane;
                 if n >= RATE * SECONDS {
                     break;
@@ -90,7 +90,7 @@ async fn measure(port: u16, path: &'static str, stream: &str, bearer: Option<&st
 }
 
 /// Prints T4 and T13.
-pub async fn t4_and_t13() {
+pub(crate) async fn t4_and_t13() {
     let floor = FloorServer::start().await;
     let stream = format!("ws://127.0.0.1:{}/stream", floor.port);
     let bare = measure(floor.port, "/callback", &stream, None, floor.pid()).await;

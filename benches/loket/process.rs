@@ -11,7 +11,7 @@ fn free_port() -> u16 {
 }
 
 /// Processor seconds that a process has used, from its own account with the system.
-pub fn cpu_seconds(pid: u32) -> f64 {
+pub(crate) fn cpu_seconds(pid: u32) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
     let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
     let ticks: u32 = fields[11].parse::<u32>().expect("ticks") + fields[12].parse::<u32>().expect("ticks");
@@ -28,16 +28,16 @@ async fn until_it_listens(port: u16) {
 }
 
 /// The floor of the whole road, in a process of its own.
-pub struct FloorServer {
+pub(crate) struct FloorServer {
     child: Child,
     /// Where it listens.
-    pub port: u16,
+    pub(crate) port: u16,
     _folder: tempfile::TempDir,
 }
 
 impl FloorServer {
     /// Starts it.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let (folder, port) = (tempfile::tempdir().expect("a folder"), free_port());
         let child = Command::new(std::env::current_exe().expect("this program"))
             .arg("floor-server")
@@ -50,7 +50,7 @@ impl FloorServer {
     }
 
     /// Its process.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 }
@@ -63,19 +63,19 @@ impl Drop for FloorServer {
 }
 
 /// Loket in a process of its own, on embedded backends in a folder that goes with it.
-pub struct Loket {
+pub(crate) struct Loket {
     child: Child,
     /// Where it listens.
-    pub port: u16,
+    pub(crate) port: u16,
     /// When the serving process was started.
-    pub since: Instant,
+    pub(crate) since: Instant,
     password: String,
     _folder: tempfile::TempDir,
 }
 
 impl Loket {
     /// Starts it with one WhatsApp number and an admin.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let (path, port) = (folder.path().display().to_string(), free_port());
         std::fs::write(folder.path().join("key"), "0123456789abcdefghijklmnopqrstuv").expect("a key");
@@ -109,12 +109,12 @@ impl Loket {
     }
 
     /// Its process.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// A session's token.
-    pub async fn log_in(&self) -> String {
+    pub(crate) async fn log_in(&self) -> String {
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         let login = serde_json::json!({"login": "bench", "password": self.password});
         let url = format!("http://127.0.0.1:{}/v1/sessions", self.port);
@@ -132,7 +132,7 @@ impl Drop for Loket {
 }
 
 /// What an idle process costs: memory, time to the first 200, size of the program.
-pub async fn t9() {
+pub(crate) async fn t9() {
     let loket = Loket::start().await;
     let mut connection = Connection::open(loket.port).await;
     assert_eq!(connection.post("/callbacks/whatsapp", &body(1, "T9", "hallo")).await, 200);

@@ -9,7 +9,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, SqliteConnection};
 
 /// Opens a file with WAL and full syncs.
-pub async fn open(path: &Path) -> SqliteConnection {
+pub(crate) async fn open(path: &Path) -> SqliteConnection {
     let options = SqliteConnectOptions::from_str("sqlite::memory:").expect("options").filename(path);
     let options = options.create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
     let mut file = options.synchronous(SqliteSynchronous::Full).connect().await.expect("a file");
@@ -22,7 +22,7 @@ pub async fn open(path: &Path) -> SqliteConnection {
 }
 
 /// Inserts rows into `table` by one statement.
-pub async fn insert(file: &mut SqliteConnection, table: &str, rows: &[(String, String)]) {
+pub(crate) async fn insert(file: &mut SqliteConnection, table: &str, rows: &[(String, String)]) {
     let marks = vec!["(?, ?)"; rows.len()].join(", ");
     let text = format!("INSERT INTO {table} (key, payload) VALUES {marks}");
     let mut statement = sqlx::query(AssertSqlSafe(text));
@@ -34,7 +34,12 @@ pub async fn insert(file: &mut SqliteConnection, table: &str, rows: &[(String, S
 
 /// How many groups of rows a second: each transaction has `batch` groups, each group one row in each
 /// of `tables` with the given key and payload.
-pub async fn groups_per_second(folder: &Path, tables: &[(&str, &str)], batch: usize, time: Duration) -> f64 {
+pub(crate) async fn groups_per_second(
+    folder: &Path,
+    tables: &[(&str, &str)],
+    batch: usize,
+    time: Duration,
+) -> f64 {
     let mut file = open(&folder.join("raw.db")).await;
     let (start, mut done) = (Instant::now(), 0u64);
     while start.elapsed() < time {

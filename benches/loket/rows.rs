@@ -46,7 +46,7 @@ fn per_second(rate: f64) -> String {
 }
 
 /// Callbacks made safe on the embedded bus and answered 200.
-pub async fn t2() {
+pub(crate) async fn t2() {
     let folder = tempfile::tempdir().expect("a folder");
     let wire = wire(folder.path()).await;
     let connectors = connectors(&wire);
@@ -81,7 +81,7 @@ pub async fn t2() {
 }
 
 /// Messages appended by the hub: inbox key, identity, thread seq, message, log entry, window.
-pub async fn t3() {
+pub(crate) async fn t3() {
     let folder = tempfile::tempdir().expect("a folder");
     let wire = wire(folder.path()).await;
     let connectors = connectors(&wire);

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::channel::{Callback, Channel, Rejected};
 use crate::channels::{Build, CHANNELS, Deps};
+use crate::ingress::{BODY_BYTES_MAX, ITEMS_MAX};
 use crate::meta::GraphSettings;
 
 struct Case {
@@ -362,5 +363,26 @@ fn the_handshake_knows_its_token() {
             let verdict = channel.handshake(mode, token, challenge);
             assert!(matches!(verdict, Err(Rejected::Handshake(_))), "{}: {mode} {challenge}", case.name);
         }
+    }
+}
+
+/// A callback of the largest size whose every part is junk (`reliability-contract` §12: 10,000 items).
+#[test]
+fn a_body_full_of_junk_comes_to_a_bounded_number_of_items() {
+    for (case, channel) in with_callbacks() {
+        let (first, _) = case.fixtures().into_values().next().unwrap();
+        let mut body: Value = serde_json::from_slice(&first).unwrap();
+        body["entry"] = Value::Array(vec![Value::from(1); BODY_BYTES_MAX / 2 - 100]);
+        let body = Bytes::from(body.to_string());
+        assert!(body.len() < BODY_BYTES_MAX + 100);
+        let received = channel.receive(&callback(body.clone(), Vec::new(), EARLY)).unwrap();
+        let items = received.events.len() + received.problems.iter().filter(|p| p.raw.number == 0).count();
+        assert!((1..=ITEMS_MAX + 1).contains(&items), "{}: {items}", case.name);
+        // What is not read one by one is kept in one problem, perhaps in pieces.
+        let last = received.problems.last().unwrap();
+        assert_eq!(last.raw.of, last.raw.number + 1, "{}", case.name);
+        let pieces = received.problems.iter().filter(|p| p.raw.key == last.raw.key);
+        let kept: usize = pieces.map(|problem| problem.raw.bytes().unwrap().len()).sum();
+        assert!(kept + 2 * ITEMS_MAX >= body.len(), "{}: {kept} of {}", case.name, body.len());
     }
 }

@@ -20,6 +20,7 @@ use loket_backbone::clock::Clock;
 use loket_protocol::ids::CallbackId;
 use loket_protocol::topics::{CALLBACKS, INBOUND, PARKED};
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tracing::Instrument as _;
 
 use crate::channel::{Callback, Channel, Received, Rejected};
 use crate::refusal::{CALLBACK_RETRY_AFTER_S, Refusal, security_headers};
@@ -33,6 +34,9 @@ pub const BODY_TIME: Duration = Duration::from_secs(10);
 pub const CALLBACKS_MAX: usize = 256;
 /// How many bytes of bodies are in hand at once.
 pub const BODIES_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The most events and problems that one callback may come to (`reliability-contract` §12). The
+/// providers send 1,000 at most.
+pub const ITEMS_MAX: usize = 10_000;
 
 /// The header that carries a signature.
 const SIGNATURE: &str = "X-Hub-Signature-256";
@@ -103,6 +107,7 @@ impl Ingress {
     /// One callback, from its headers to the bus. `Ok`: every part of it is durable.
     async fn take(
         &self,
+        id: CallbackId,
         kind: &'static str,
         channel: &dyn Channel,
         headers: &HeaderMap,
@@ -121,10 +126,8 @@ impl Ingress {
         let callback = Callback { signatures, body, received_at: self.clock.now() };
         channel.authenticate(&callback)?;
         let received = receive(kind, channel, &callback)?;
-        let id: CallbackId = self.clock.id();
-        let batch =
-            Batch::of(kind, id, &callback, received).map_err(|error| self.not_safe(kind, &id, &error))?;
-        self.publish(&batch).await.map_err(|error| self.not_safe(kind, &id, &error))?;
+        let batch = Batch::of(kind, id, &callback, received).map_err(|error| self.not_safe(&error))?;
+        self.publish(&batch).await.map_err(|error| self.not_safe(&error))?;
         metrics::counter!("loket_events_accepted_total", "channel" => kind).increment(batch.events);
         metrics::counter!("loket_items_parked_total", "channel" => kind).increment(batch.problems);
         Ok(())
@@ -143,12 +146,9 @@ impl Ingress {
         Ok(())
     }
 
-    fn not_safe(&self, kind: &'static str, id: &CallbackId, error: &BusError) -> Refusal {
+    fn not_safe(&self, error: &BusError) -> Refusal {
         *self.refused_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.clock.instant());
-        tracing::warn!(
-            channel.kind = kind, callback.id = %id, %error,
-            "a callback could not be made safe and was refused; the provider sends it again"
-        );
+        tracing::warn!(%error, "a callback could not be made safe and was refused; the provider sends it again");
         Refusal::NotSafe(CALLBACK_RETRY_AFTER_S)
     }
 }
@@ -253,7 +253,9 @@ async fn callback(
 ) -> Result<HttpResponse, Refusal> {
     let (kind, channel) = ingress.channel(&kind)?;
     let began = ingress.clock.instant();
-    let verdict = ingress.take(kind, channel, request.headers(), payload).await;
+    let id: CallbackId = ingress.clock.id();
+    let span = tracing::info_span!("callback", channel.kind = kind, trace = %id);
+    let verdict = ingress.take(id, kind, channel, request.headers(), payload).instrument(span).await;
     let answer = verdict.as_ref().map_or_else(Refusal::code, |()| "ok");
     metrics::counter!("loket_callbacks_total", "channel" => kind, "answer" => answer).increment(1);
     metrics::histogram!("loket_callback_seconds", "channel" => kind).record(began.elapsed().as_secs_f64());

@@ -22,6 +22,7 @@ use loket_protocol::outbound::{Claim, ClaimAnswer, OUTBOUND_VERSION, OutboundMes
 use loket_protocol::topics::{CLAIMS, OUTBOUND, PARKED, REPORTS};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::channel::Channel;
 use crate::pace::{Pacer, TooSoon};
@@ -43,6 +44,8 @@ const SEND_DEADLINE: Duration = Duration::from_secs(20);
 /// How long a report that the bus does not take is tried again. After 30 s the hub calls the
 /// dispatch unconfirmed; a later report still counts.
 const REPORT_TIME: Duration = Duration::from_mins(1);
+/// The same once the process stops (`reliability-contract` §8).
+const REPORT_TIME_STOPPING: Duration = Duration::from_secs(10);
 /// The first and the longest wait after a failure that is ours (`reliability-contract` §7).
 const BACKOFF_MS: (u64, u64) = (100, 10_000);
 /// How long an account is left alone when the provider does not say how long.
@@ -126,10 +129,22 @@ impl Sender {
             Ok(message) => message,
             Err(reason) => return self.park(lease, reason).await,
         };
+        let span = tracing::info_span!(
+            "send",
+            message.id = %message.dispatch.message_id,
+            channel.kind = %message.channel.kind,
+            channel.account = message.channel.account,
+            trace = lease.item().trace,
+        );
+        self.carry_out(lease, &message).instrument(span).await;
+    }
+
+    /// From the pace to the report.
+    async fn carry_out(&self, lease: Box<dyn Lease>, message: &OutboundMessage) {
         let Some(channel) = self.channels.get(message.channel.kind.as_str()).cloned() else {
-            return self.give_back(lease, &message, not_configured(&message.channel)).await;
+            return self.give_back(lease, message, not_configured(&message.channel)).await;
         };
-        match self.reserve(channel.as_ref(), &message) {
+        match self.reserve(channel.as_ref(), message) {
             Ok(wait) if wait.is_zero() => {}
             Ok(wait) => tokio::select! {
                 // Nothing is claimed yet: dropping the lease gives it back.
@@ -139,7 +154,7 @@ impl Sender {
             Err(too_soon) => {
                 metrics::counter!("loket_sends_paced_total", "channel" => message.channel.kind.to_string())
                     .increment(1);
-                return self.give_back(lease, &message, paced(too_soon)).await;
+                return self.give_back(lease, message, paced(too_soon)).await;
             }
         }
         let permit = tokio::select! {
@@ -147,13 +162,13 @@ impl Sender {
             permit = self.in_flight.acquire() => permit,
         };
         let asked = self.clock.instant();
-        let outcome = match self.claim(&message).await {
-            Claimed::Refused => return acknowledge(lease, &message).await,
+        let outcome = match self.claim(message).await {
+            Claimed::Refused => return acknowledge(lease, message).await,
             Claimed::Unanswered => unclaimed(),
-            Claimed::Granted => self.send(channel.as_ref(), &message, asked).await,
+            Claimed::Granted => self.send(channel.as_ref(), message, asked).await,
         };
         drop(permit);
-        self.report(lease, &message, outcome).await;
+        self.report(lease, message, outcome).await;
     }
 
     fn reserve(&self, channel: &dyn Channel, message: &OutboundMessage) -> Result<Duration, TooSoon> {
@@ -249,7 +264,8 @@ impl Sender {
                     self.failed();
                 }
             }
-            if began.elapsed() > REPORT_TIME {
+            let most = if self.stop.is_cancelled() { REPORT_TIME_STOPPING } else { REPORT_TIME };
+            if began.elapsed() > most {
                 return tracing::error!(
                     message.id = %message.dispatch.message_id,
                     "a report was given up; the hub will call the dispatch unconfirmed"

@@ -37,16 +37,16 @@ impl Inner {
             .into_iter()
             .map(|row| {
                 let identities = by_contact.remove(&row.id).unwrap_or_default();
-                (row.id, self.contact_view(row, identities))
+                (row.id, self.contact_view(&row, identities))
             })
             .collect())
     }
 
-    fn contact_view(&self, row: ContactRow, identities: Vec<IdentityRow>) -> Contact {
+    fn contact_view(&self, row: &ContactRow, identities: Vec<IdentityRow>) -> Contact {
         let now = self.clock.now();
         Contact {
             id: row.id,
-            name: contacts::shown_name(&row, &identities),
+            name: contacts::shown_name(row, &identities),
             created_at: row.created_at,
             identities: identities.into_iter().map(|identity| self.identity_view(identity, now)).collect(),
         }

@@ -196,25 +196,66 @@ impl Facts {
             None => "The provider took this message and could not deliver it.".to_owned(),
         })
     }
+
+    /// Where a message stands before any watermark, and the provider's time of its sending.
+    fn folded(&self, message: &Outgoing) -> (MessageStatus, Option<Timestamp>) {
+        let provider_time = match self.sent_at() {
+            Some(at) => Some(at),
+            None if self.parts.is_empty() => message.provider_time,
+            None => None,
+        };
+        (fold(&self.per_part()), provider_time)
+    }
+
+    /// Where it stands with the nearest watermarks above it.
+    fn settled(&self, message: &Outgoing, marks: &[(ProviderStatus, Timestamp)]) -> Outgoing {
+        let (status, provider_time) = self.folded(message);
+        let marks = if is_out(status) { marks } else { &[] };
+        let status = marks.iter().fold(status, |status, (news, _)| status.advanced_by(*news));
+        Outgoing { status, detail: self.detail(message, marks), provider_time, ..message.clone() }
+    }
 }
 
-/// Where a message stands by everything that was told, with the provider's time of its sending.
-pub(crate) async fn expected(conn: &mut Conn, message: &Outgoing) -> Result<Outgoing, StoreError> {
+/// A watermark says something only about what the provider has taken and not refused.
+fn is_out(status: MessageStatus) -> bool {
+    matches!(status, MessageStatus::Sent | MessageStatus::Delivered | MessageStatus::Read)
+}
+
+/// Where a message stands by everything that was told.
+async fn expected(conn: &mut Conn, message: &Outgoing) -> Result<Outgoing, StoreError> {
     let facts = Facts::of(conn, message.id).await?;
-    let mut status = fold(&facts.per_part());
-    let provider_time = match facts.sent_at() {
-        Some(at) => Some(at),
-        None if facts.parts.is_empty() => message.provider_time,
-        None => None,
+    let (status, provider_time) = facts.folded(message);
+    let marks = match message.identity.filter(|_| is_out(status)) {
+        Some(identity) => statuses::marks_above(conn, identity, provider_time, message.seq).await?,
+        None => Vec::new(),
     };
-    let mut marks = Vec::new();
-    let arrived = matches!(status, MessageStatus::Sent | MessageStatus::Delivered | MessageStatus::Read);
-    if let Some(identity) = message.identity.filter(|_| arrived) {
-        marks = statuses::marks_above(conn, identity, provider_time, message.seq).await?;
-        status = marks.iter().fold(status, |status, (news, _)| status.advanced_by(*news));
+    Ok(facts.settled(message, &marks))
+}
+
+/// The same from rows that were read for many messages at once. `marks` are all watermarks of the
+/// message's identity, ascending.
+pub(crate) fn expected_from(
+    message: &Outgoing,
+    parts: Vec<Part>,
+    told: Vec<Told>,
+    names: Vec<String>,
+    marks: &[(Watermark, Timestamp)],
+) -> Outgoing {
+    let facts = Facts { parts, told, names };
+    let (_, provider_time) = facts.folded(message);
+    let mut nearest = Vec::new();
+    for status in [ProviderStatus::Delivered, ProviderStatus::Read] {
+        for by_seq in [false, true] {
+            let place = if by_seq { Some(message.seq) } else { provider_time.map(Timestamp::as_millis) };
+            let above = marks.iter().find(|(mark, _)| {
+                mark.status == status
+                    && mark.by_seq == by_seq
+                    && place.is_some_and(|place| mark.up_to >= place)
+            });
+            nearest.extend(above.map(|(_, at)| (status, *at)));
+        }
     }
-    let detail = facts.detail(message, &marks);
-    Ok(Outgoing { status, detail, provider_time, ..message.clone() })
+    facts.settled(message, &nearest)
 }
 
 /// Writes where a message stands now, and tells it when it moved on.

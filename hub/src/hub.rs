@@ -109,13 +109,13 @@ impl Hub {
     /// Whether the hub can do its work right now.
     pub async fn health(&self) -> HubHealth {
         let counts = self.counts().await;
-        let topics = self.depths().await;
+        let topics = self.topics().await;
         let (unnumbered, parked) = counts.as_ref().copied().unwrap_or_default();
         let bus = topics.is_ok();
         HubHealth { store: counts.is_ok(), bus, topics: topics.unwrap_or_default(), unnumbered, parked }
     }
 
-    async fn depths(&self) -> Result<BTreeMap<String, TopicDepth>, BusError> {
+    async fn topics(&self) -> Result<BTreeMap<String, TopicDepth>, BusError> {
         let mut depths = BTreeMap::new();
         for (topic, group) in topics::TOPICS {
             let Depth { items, leased, oldest_age_ms, .. } =

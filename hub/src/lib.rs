@@ -33,6 +33,7 @@ mod threads;
 mod tokens;
 #[cfg(test)]
 mod trials;
+mod verify;
 mod webchat;
 mod worker;
 

@@ -14,7 +14,7 @@ use crate::ingest::{self, Kind, Replaced};
 use crate::requests::{PAGE_MAX, Page, ParkedItem, Principal};
 use crate::seal::MasterKey;
 use crate::store::audit::{self, Deed};
-use crate::store::inbox::{self, Effect, Key};
+use crate::store::inbox::{self, Claim, Effect};
 use crate::store::parked::{self, NewParked, ParkedRow};
 use crate::store::{StoreError, Tx, log};
 
@@ -97,7 +97,7 @@ pub(crate) async fn park(tx: &mut Tx, key: &MasterKey, item: Parking) -> Result<
         return Ok(());
     }
     let id: ParkedId = tx.id();
-    let claim = Key {
+    let claim = Claim {
         key: item.key.clone(),
         effect: Effect::Parked,
         effect_id: Some(id.to_string()),
@@ -235,7 +235,7 @@ impl Hub {
             _ => {}
         }
         let raw = self.open_raw(&row)?;
-        let (events, errors) = self.read_again(&row, &raw, reread);
+        let (events, errors) = read_again(&row, &raw, reread);
         let mut tx = self.inner().store.begin().await?;
         note(&mut tx, by, "parked.replayed", id, None).await?;
         if events.is_empty() || !errors.is_empty() {
@@ -276,27 +276,20 @@ impl Hub {
         let opened = self.inner().key.open(&parked::place(row.item.id), sealed);
         opened.map_err(|error| HubError::Internal(format!("parked item {}: {error}", row.item.id)))
     }
+}
 
-    /// What the raw bytes come to now, and what is wrong with them.
-    fn read_again(
-        &self,
-        row: &ParkedRow,
-        raw: &[u8],
-        reread: &dyn Reread,
-    ) -> (Vec<InboundEvent>, Vec<String>) {
-        if row.source == CALLBACK {
-            return match reread.receive(&row.item.channel_kind, raw, row.item.first_at) {
-                Some((events, problems)) => {
-                    (events, problems.into_iter().map(|problem| problem.error).collect())
-                }
-                None => (Vec::new(), vec!["its channel is not configured or does not take it".to_owned()]),
-            };
-        }
-        match Kind::of_topic(&row.source).map(|kind| ingest::read_events(kind, raw)) {
-            Some(Ok(events)) => (events, Vec::new()),
-            Some(Err(error)) => (Vec::new(), vec![error]),
-            None => (Vec::new(), vec![format!("this version does not know the topic {:?}", row.source)]),
-        }
+/// What the raw bytes come to now, and what is wrong with them.
+fn read_again(row: &ParkedRow, raw: &[u8], reread: &dyn Reread) -> (Vec<InboundEvent>, Vec<String>) {
+    if row.source == CALLBACK {
+        return match reread.receive(&row.item.channel_kind, raw, row.item.first_at) {
+            Some((events, problems)) => (events, problems.into_iter().map(|problem| problem.error).collect()),
+            None => (Vec::new(), vec!["its channel is not configured or does not take it".to_owned()]),
+        };
+    }
+    match Kind::of_topic(&row.source).map(|kind| ingest::read_events(kind, raw)) {
+        Some(Ok(events)) => (events, Vec::new()),
+        Some(Err(error)) => (Vec::new(), vec![error]),
+        None => (Vec::new(), vec![format!("this version does not know the topic {:?}", row.source)]),
     }
 }
 

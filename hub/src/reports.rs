@@ -100,7 +100,7 @@ impl Hub {
     /// Takes one report; a repeat changes nothing.
     pub(crate) async fn apply_report(&self, tx: &mut Tx, report: &SendReport) -> Result<(), StoreError> {
         let now = tx.now();
-        let key = inbox::Key {
+        let key = inbox::Claim {
             key: report.key(),
             effect: Effect::Status,
             effect_id: Some(report.dispatch.message_id.to_string()),
@@ -218,7 +218,8 @@ impl Hub {
                 part.due_at = tx.now();
             }
             Next::GiveUp(why) => {
-                part.standing = Standing { state: PartState::Failed, ..was.clone() };
+                let Some(failed) = was.reported(report.dispatch.number, News::Failed) else { return Ok(()) };
+                part.standing = failed;
                 let sentence = format!("{} {why}", error.sentence).trim_end().to_owned();
                 part.error = Some(PartError { sentence, ..error });
                 outbound::save(tx, &part, &was).await?;

@@ -68,9 +68,11 @@ impl Sequencer {
     /// Numbers a portion; true when there may be more at once.
     async fn turn(&self, elected: &mut Option<(i64, std::time::Instant)>) -> Result<bool, StoreError> {
         // Looking costs nothing; a transaction of its own each idle second would cost a sync of the disk.
-        if !log::has_unnumbered(&mut *self.inner.store.read().await?).await? {
+        let mut reader = self.inner.store.read().await?;
+        if !log::has_unnumbered(&mut reader).await? {
             return Ok(false);
         }
+        drop(reader);
         let mut tx = self.inner.store.begin_for_worker().await?;
         let now = self.inner.clock.instant();
         let epoch = match elected {

@@ -72,7 +72,8 @@ pub(crate) struct Standing<N> {
 }
 
 impl<N: Clone + PartialEq> Standing<N> {
-    /// A part that was just accepted.
+    /// A part that was just accepted; the store writes it in these words.
+    #[cfg(test)]
     pub(crate) fn queued() -> Self {
         Self { state: PartState::Queued, number: 1, claim: None, resends: 0 }
     }

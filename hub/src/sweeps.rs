@@ -12,7 +12,7 @@ use crate::store::inbox;
 use crate::store::upkeep::Sweep;
 
 /// How often.
-const EVERY: Duration = Duration::from_secs(60);
+const EVERY: Duration = Duration::from_mins(1);
 /// The most rows in one transaction.
 const PORTION: u32 = 500;
 

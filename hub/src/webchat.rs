@@ -15,6 +15,9 @@ use crate::{Hub, HubError, worker};
 
 /// The most messages of one answer.
 const HISTORY_MAX: u32 = 100;
+/// The most bytes of one answer as JSON, unless a single message is larger: the bus carries no answer
+/// over 1 MiB (B14).
+const HISTORY_BYTES_MAX: usize = 512 * 1024;
 /// How many questions are taken at once.
 const QUESTIONS_AT_ONCE: usize = 32;
 /// Digits of a token's hash.
@@ -26,12 +29,24 @@ fn is_hash(text: &str) -> bool {
 
 /// What the visitor may see of a message: nothing that is ours alone.
 fn for_visitor(mut message: Message) -> Message {
+    // The id of a visitor's own message holds the page's own id of it, by which the page knows it
+    // again; the ids of others say nothing to anybody outside.
     if message.author.kind != AuthorType::Contact {
         message.author.id = None;
+        message.external_id = None;
     }
     message.status_detail = None;
-    message.external_id = None;
     message
+}
+
+/// How many of these messages go into one answer; at least one.
+fn fitting(messages: &[Message]) -> usize {
+    let mut bytes = 0;
+    let fitting = messages.iter().take_while(|message| {
+        bytes += serde_json::to_vec(message).map_or(0, |json| json.len());
+        bytes <= HISTORY_BYTES_MAX
+    });
+    fitting.count().max(1)
 }
 
 impl Hub {
@@ -142,7 +157,11 @@ impl Hub {
         ids.truncate(most);
         let mut found = messages::by_ids(&mut reader, &ids).await?;
         found.sort_by_key(|message| message.seq);
-        Ok(WebchatReply::History { messages: found.into_iter().map(for_visitor).collect(), more })
+        let mut said: Vec<Message> = found.into_iter().map(for_visitor).collect();
+        let fits = fitting(&said);
+        let more = more || fits < said.len();
+        said.truncate(fits);
+        Ok(WebchatReply::History { messages: said, more })
     }
 }
 

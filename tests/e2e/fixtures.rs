@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::harness::{AgentClient, Options, World};
 
 /// A fixture: channel, name, body, expected status and facts.
-pub struct Fixture {
+pub(crate) struct Fixture {
     pub channel: &'static str,
     pub name: String,
     pub body: Vec<u8>,
@@ -18,7 +18,7 @@ pub struct Fixture {
 }
 
 /// All of them, in the order of their names.
-pub fn all() -> Vec<Fixture> {
+pub(crate) fn all() -> Vec<Fixture> {
     let mut found = Vec::new();
     for channel in ["whatsapp", "messenger"] {
         let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -66,7 +66,8 @@ fn plain(text: &str) -> String {
         && text.ends_with('=')
         && let Ok(bytes) = base64::engine::general_purpose::STANDARD.decode(text)
     {
-        return bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        return hex.concat();
     }
     text.to_owned()
 }

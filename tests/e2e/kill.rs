@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::harness::{Meta, Options, World};
 
-/// Rounds in the ordinary run; LOKET_KILL_ROUNDS=50 is the long one.
+/// Rounds in the ordinary run; `LOKET_KILL_ROUNDS=50` is the long one.
 const ROUNDS: u64 = 5;
 /// Messages per second.
 const RATE: u64 = 200;
@@ -17,7 +17,6 @@ const RATE: u64 = 200;
 const SENDERS: u64 = 20;
 
 fn rounds() -> u64 {
-    #[expect(clippy::disallowed_methods, reason = "a test may be told how long to run")]
     let told = std::env::var("LOKET_KILL_ROUNDS");
     told.ok().and_then(|text| text.parse().ok()).unwrap_or(ROUNDS)
 }

@@ -8,11 +8,9 @@ use loket_protocol::inbound::{
     Fact, INBOUND_VERSION, InboundEvent, ParkReason, Problem, RawCallback, RawPiece,
 };
 
+use super::ITEMS_MAX;
 use crate::channel::{Callback, Received};
 
-/// The most events and problems that one callback may come to (`reliability-contract` §12). The
-/// providers send 1,000 at most.
-pub(crate) const ITEMS_MAX: usize = 10_000;
 /// The longest error text of a problem that had to be made smaller.
 const ERROR_CHARS_MAX: usize = 1000;
 /// The most bytes of a customer's addresses in such a problem.
@@ -43,7 +41,9 @@ impl Batch {
         let Received { events, mut problems } = received;
         let trace = id.to_string();
         let mut inbound = Vec::with_capacity(events.len());
-        if events.len() + problems.len() > ITEMS_MAX {
+        // A channel that stops at the limit parks the rest in one more problem, perhaps in pieces.
+        let wholes = problems.iter().filter(|problem| problem.raw.number == 0).count();
+        if events.len() + wholes > ITEMS_MAX + 1 {
             let why = format!("the body holds more than {ITEMS_MAX} items; it is kept whole");
             problems = whole(kind, &why, callback);
         } else {

@@ -383,7 +383,7 @@ async fn an_item_that_is_too_large_for_the_bus_is_parked_and_its_neighbour_is_no
 async fn a_body_of_too_many_items_is_parked_whole() {
     let ground = Ground::new().await;
     let receive = |callback: &Callback| {
-        let events = (0..=batch::ITEMS_MAX).map(|id| event(id, account(), "x".to_owned(), callback));
+        let events = (0..ITEMS_MAX + 2).map(|id| event(id, account(), "x".to_owned(), callback));
         Ok(Received { events: events.collect(), problems: Vec::new() })
     };
     let scripted = Scripted { receive: Box::new(receive), ..Scripted::default() };

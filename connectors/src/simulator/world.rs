@@ -262,9 +262,7 @@ impl World {
         }
         let phone = is_whatsapp.then(|| phone.unwrap_or_else(|| self.invent("316", 8)));
         let bsuid = is_whatsapp.then(|| new.bsuid.unwrap_or_else(|| self.invent("NL.", 20)));
-        let id = new.id.unwrap_or_else(|| {
-            format!("customer-{}", self.customers_made + 1)
-        });
+        let id = new.id.unwrap_or_else(|| format!("customer-{}", self.customers_made + 1));
         self.customers_made += 1;
         let name = new.name.unwrap_or_else(|| format!("Customer {id}"));
         let customer = Customer {

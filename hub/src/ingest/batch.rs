@@ -17,7 +17,7 @@ use super::people::People;
 use super::told::Told;
 use crate::parked::Placeholder;
 use crate::store::contacts::{self, Touch};
-use crate::store::inbox::{self, Effect, Key};
+use crate::store::inbox::{self, Claim, Effect};
 use crate::store::{ROWS_MAX, StoreError, Tx, channels, log, messages, parked};
 
 /// How long keys are kept whose effect is no message (`reliability-contract` §5).
@@ -74,8 +74,8 @@ pub(crate) struct Replaced {
 /// an error, nothing that may be kept.
 pub(crate) async fn apply(tx: &mut Tx, events: &[InboundEvent]) -> Result<Applied, StoreError> {
     let mut applied = Applied::default();
-    let works = claim(tx, events, &mut applied).await?;
-    carry_out(tx, works, applied).await
+    let claimed = claim(tx, events, &mut applied).await?;
+    carry_out(tx, claimed, applied).await
 }
 
 /// The same for the events of a parked item: the first message among them takes the place of the
@@ -86,19 +86,20 @@ pub(crate) async fn apply_replacing(
     replaced: Replaced,
 ) -> Result<Applied, StoreError> {
     let mut applied = Applied::default();
-    let mut works = claim(tx, events, &mut applied).await?;
-    if works.iter().all(|work| work.parked.is_none()) {
-        let first = works.iter_mut().find(|work| effect_of(&work.event.fact) == Effect::Message);
+    let mut claimed = claim(tx, events, &mut applied).await?;
+    if claimed.iter().all(|work| work.parked.is_none()) {
+        let first = claimed.iter_mut().find(|work| effect_of(&work.event.fact) == Effect::Message);
         if let Some(first) = first {
             first.parked = Some(replaced);
         }
     }
-    carry_out(tx, works, applied).await
+    carry_out(tx, claimed, applied).await
 }
 
 async fn carry_out(tx: &mut Tx, works: Vec<Work<'_>>, mut applied: Applied) -> Result<Applied, StoreError> {
     let mut batch = Batch { tx, people: People::default(), touches: HashMap::new() };
-    batch.carry_out(&works).await?;
+    // On the heap: one fact of many kinds is a large future to carry about.
+    Box::pin(batch.carry_out(&works)).await?;
     for work in &works {
         let channel = work.event.channel.kind.to_string();
         *applied.done.entry((channel, work.event.fact.kind())).or_default() += 1;
@@ -131,8 +132,8 @@ pub(crate) async fn placeholder(
         fact: Fact::Message(said),
     };
     let id = tx.id();
-    let works = vec![Work { event: &event, key: key.to_owned(), message: id, parked: None }];
-    carry_out(tx, works, Applied::default()).await?;
+    let one = vec![Work { event: &event, key: key.to_owned(), message: id, parked: None }];
+    carry_out(tx, one, Applied::default()).await?;
     Ok(messages::standing(tx, id).await?.map(|_| id))
 }
 
@@ -143,21 +144,22 @@ async fn claim<'a>(
     applied: &mut Applied,
 ) -> Result<Vec<Work<'a>>, StoreError> {
     let mut seen = HashSet::with_capacity(events.len());
-    let mut works = Vec::with_capacity(events.len());
+    let mut claimed = Vec::with_capacity(events.len());
     for event in events {
         let key = event.key();
         if seen.insert(key.clone()) {
-            works.push(Work { event, key, message: tx.id(), parked: None });
+            claimed.push(Work { event, key, message: tx.id(), parked: None });
         } else {
             *applied.absorbed.entry(event.channel.kind.to_string()).or_default() += 1;
         }
     }
-    let keys: Vec<Key> = works.iter().map(key_of).collect();
+    let keys: Vec<Claim> = claimed.iter().map(key_of).collect();
     let fresh: HashSet<String> = inbox::claim(tx, &keys).await?.into_iter().collect();
-    if fresh.len() == works.len() {
-        return Ok(works);
+    if fresh.len() == claimed.len() {
+        return Ok(claimed);
     }
-    let known: Vec<&str> = works.iter().map(|w| w.key.as_str()).filter(|key| !fresh.contains(*key)).collect();
+    let known: Vec<&str> =
+        claimed.iter().map(|w| w.key.as_str()).filter(|key| !fresh.contains(*key)).collect();
     let mut waiting = HashMap::new();
     for chunk in known.chunks(ROWS_MAX) {
         for (key, id) in inbox::parked_among(tx, chunk).await? {
@@ -166,7 +168,7 @@ async fn claim<'a>(
             }
         }
     }
-    works.retain_mut(|work| {
+    claimed.retain_mut(|work| {
         work.parked = waiting.remove(&work.key);
         let stays = work.parked.is_some() || fresh.contains(&work.key);
         if !stays {
@@ -174,7 +176,7 @@ async fn claim<'a>(
         }
         stays
     });
-    Ok(works)
+    Ok(claimed)
 }
 
 fn effect_of(fact: &Fact) -> Effect {
@@ -186,10 +188,10 @@ fn effect_of(fact: &Fact) -> Effect {
     }
 }
 
-fn key_of(work: &Work<'_>) -> Key {
+fn key_of(work: &Work<'_>) -> Claim {
     let effect = effect_of(&work.event.fact);
     let is_message = effect == Effect::Message;
-    Key {
+    Claim {
         key: work.key.clone(),
         effect,
         effect_id: is_message.then(|| work.message.to_string()),

@@ -58,10 +58,10 @@ impl Batch<'_> {
             let mut draft = self.draft(work, said, place, Direction::In)?;
             draft.kind = EventType::MessageReceived;
             draft.new.message.late = is_late(work.event);
-            if let Some(existing) = existing(work, said, &known) {
-                if !self.completes(&mut draft, existing).await? {
-                    continue;
-                }
+            if let Some(existing) = existing(work, said, &known)
+                && !self.completes(&mut draft, existing).await?
+            {
+                continue;
             }
             draft.opens = self.people.open_case(self.tx, place)?;
             drafts.push(draft);
@@ -86,10 +86,10 @@ impl Batch<'_> {
         let known = self.known(std::iter::once((&work.event.channel, said))).await?;
         let mut draft = self.draft(work, said, place, Direction::Out)?;
         draft.kind = EventType::MessageEchoed;
-        if let Some(existing) = existing(work, said, &known) {
-            if !self.completes(&mut draft, existing).await? {
-                return Ok(());
-            }
+        if let Some(existing) = existing(work, said, &known)
+            && !self.completes(&mut draft, existing).await?
+        {
+            return Ok(());
         }
         self.append(vec![draft]).await
     }

@@ -138,7 +138,8 @@ impl Worker {
             Tried::Unfit(unfit) => self.park(lease, unfit).await,
             Tried::Failed(error) => {
                 metrics::counter!("loket_ingest_failed_total", "topic" => topic).increment(1);
-                tracing::warn!(topic, item = %lease.item().id, trace = %lease.item().trace, error, "an item failed");
+                // Its id may hold an address of the customer; the trace leads to it as well.
+                tracing::warn!(topic, trace = %lease.item().trace, error, "an item failed");
                 self.note_error(lease.item(), &error).await;
                 if let Err(error) = lease.nack().await {
                     tracing::warn!(topic, %error, "an item could not be given back; it comes back by itself");

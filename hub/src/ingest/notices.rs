@@ -28,17 +28,17 @@ impl Batch<'_> {
     ) -> Result<(), StoreError> {
         let named = event.customer.iter().flat_map(|customer| &customer.handles);
         let all: Vec<Handle> = named.chain(&fact.previous).chain(&fact.current).cloned().collect();
-        let place = match self.people.find(self.tx, &event.channel, &all, event.at).await? {
-            Some(place) => place,
-            None => {
-                let handles: Vec<Handle> =
-                    all.iter().filter(|handle| !fact.previous.contains(handle)).cloned().collect();
-                let handles =
-                    if handles.iter().any(|handle| handle.kind.identifies()) { handles } else { all };
-                let name = event.customer.as_ref().and_then(|customer| customer.name.clone());
-                let customer = Customer { handles, name, name_is_ours: false };
-                self.people.find_or_make(self.tx, &event.channel, &customer, event.at).await?
-            }
+        let found = self.people.find(self.tx, &event.channel, &all, event.at).await?;
+        let place = if let Some(place) = found {
+            place
+        } else {
+            let (previous, holds): (Vec<Handle>, Vec<Handle>) =
+                all.into_iter().partition(|handle| fact.previous.contains(handle));
+            // Somebody of whom we know only what they gave up is still somebody.
+            let handles = if holds.iter().any(|handle| handle.kind.identifies()) { holds } else { previous };
+            let name = event.customer.as_ref().and_then(|customer| customer.name.clone());
+            let customer = Customer { handles, name, name_is_ours: false };
+            self.people.find_or_make(self.tx, &event.channel, &customer, event.at).await?
         };
         if let Some(name) = event.customer.as_ref().and_then(|customer| customer.name.as_deref()) {
             self.named(event, place, name).await?;

@@ -18,12 +18,11 @@ pub(crate) struct ChannelRow {
     pub(crate) health: ChannelHealth,
     pub(crate) sentence: Option<String>,
     pub(crate) since: Timestamp,
-    pub(crate) held_until: Timestamp,
     pub(crate) last_inbound_at: Option<Timestamp>,
     pub(crate) last_sent_at: Option<Timestamp>,
 }
 
-const SELECT: &str = "SELECT channel_kind, account, health, sentence, since, held_until, last_inbound_at, \
+const SELECT: &str = "SELECT channel_kind, account, health, sentence, since, last_inbound_at, \
      last_sent_at FROM channels ";
 
 fn health_name(health: ChannelHealth) -> &'static str {
@@ -45,7 +44,6 @@ fn row_of(row: &Row) -> Result<ChannelRow, StoreError> {
         health,
         sentence: row.text_or_none("sentence")?,
         since: row.time("since")?,
-        held_until: row.time("held_until")?,
         last_inbound_at: row.time_or_none("last_inbound_at")?,
         last_sent_at: row.time_or_none("last_sent_at")?,
     })

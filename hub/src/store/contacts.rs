@@ -16,7 +16,6 @@ pub(crate) struct ContactRow {
     pub(crate) id: ContactId,
     /// The name in the company's own address book.
     pub(crate) our_name: Option<String>,
-    pub(crate) our_name_at: Timestamp,
     pub(crate) created_at: Timestamp,
 }
 
@@ -53,27 +52,20 @@ pub(crate) fn shown_name(contact: &ContactRow, identities: &[IdentityRow]) -> Op
 const IDENTITY: &str = "SELECT id, contact_id, channel_kind, account, name, name_at, last_message_at, \
     window_opened_at, last_external_id, created_at FROM identities ";
 
-/// A contact by its id.
-pub(crate) async fn contact(conn: &mut Conn, id: ContactId) -> Result<Option<ContactRow>, StoreError> {
-    Ok(contacts(conn, &[id]).await?.pop())
-}
-
 /// Contacts by their ids, in no order; at most `ROWS_MAX`.
 pub(crate) async fn contacts(conn: &mut Conn, ids: &[ContactId]) -> Result<Vec<ContactRow>, StoreError> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
     let values = ids.iter().map(|id| (*id).into()).collect();
-    let found = listed(&["SELECT id, name, name_at, created_at FROM contacts WHERE id IN"], values, "")
-        .all(conn)
-        .await?;
+    let found =
+        listed(&["SELECT id, name, created_at FROM contacts WHERE id IN"], values, "").all(conn).await?;
     found
         .iter()
         .map(|row| {
             Ok(ContactRow {
                 id: row.parsed("id")?,
                 our_name: row.text_or_none("name")?,
-                our_name_at: row.time("name_at")?,
                 created_at: row.time("created_at")?,
             })
         })

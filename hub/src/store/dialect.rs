@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
 };
-use sqlx::{AssertSqlSafe, SqlSafeStr as _};
+use sqlx::{AssertSqlSafe, Executor as _, SqlSafeStr as _};
 
 use super::error::StoreError;
 
@@ -80,6 +81,7 @@ pub(crate) async fn open_sqlite(path: &Path) -> Result<SqliteFile, StoreError> {
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)
+        .after_release(|open, _| Box::pin(end_transaction(open)))
         .connect_with(options.clone())
         .await?;
     read_back(&writer).await?;
@@ -89,9 +91,20 @@ pub(crate) async fn open_sqlite(path: &Path) -> Result<SqliteFile, StoreError> {
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)
+        .after_release(|open, _| Box::pin(end_transaction(open)))
         .connect_with(options.pragma("query_only", "ON"))
         .await?;
     Ok(SqliteFile { writer, readers, _lock: lock })
+}
+
+/// Takes back what a transaction left that was not committed. SQLite ends some by itself (a full disk,
+/// a failed read), so that there may be none: transactions are begun and ended in plain SQL, because
+/// the library's own count of them does not know of that and refuses the connection from then on.
+async fn end_transaction(open: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    match open.execute("ROLLBACK").await {
+        Ok(_) | Err(sqlx::Error::Database(_)) => Ok(true),
+        Err(_) => Ok(false),
+    }
 }
 
 /// Both pragmas as the open file has them, not as we asked for them (`reliability-contract` §1).

@@ -35,7 +35,7 @@ impl Effect {
 
 /// A key to be written.
 #[derive(Clone, Debug)]
-pub(crate) struct Key {
+pub(crate) struct Claim {
     pub(crate) key: String,
     pub(crate) effect: Effect,
     /// The id of the message or of the parked item.
@@ -47,7 +47,7 @@ pub(crate) struct Key {
 
 /// Writes keys and answers those that are new. One that was there before is absorbed: its effect
 /// must not be done again. The keys of one call differ.
-pub(crate) async fn claim(tx: &mut Tx, keys: &[Key]) -> Result<Vec<String>, StoreError> {
+pub(crate) async fn claim(tx: &mut Tx, keys: &[Claim]) -> Result<Vec<String>, StoreError> {
     let mut fresh = Vec::with_capacity(keys.len());
     for chunk in keys.chunks(super::ROWS_MAX) {
         let values = chunk

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use loket_protocol::channel::{ChannelAccount, ChannelKind};
 use loket_protocol::delivery::MessageStatus;
-use loket_protocol::ids::{AttachmentId, IdentityId, MessageId, ThreadId};
+use loket_protocol::ids::{AttachmentId, MessageId, ThreadId};
 use loket_protocol::message::{Attachment, Author, AuthorType, Content, Direction, Message, ReplyTo};
 
 use super::{Conn, ROWS_MAX, Row, StoreError, Tx, Value, json, listed, marks, parts, rows, sql};
@@ -267,38 +267,6 @@ pub(crate) async fn standing(conn: &mut Conn, id: MessageId) -> Result<Option<(S
     let Some(row) = row else { return Ok(None) };
     let content: Content = row.json("content")?;
     Ok(Some((content.kind, row.flag("imported")?)))
-}
-
-/// Which message has the web chat widget's id.
-pub(crate) async fn id_of_client_message(
-    conn: &mut Conn,
-    identity: IdentityId,
-    client_message_id: &str,
-) -> Result<Option<MessageId>, StoreError> {
-    let row = sql("SELECT id FROM messages WHERE identity_id = $1 AND client_message_id = $2")
-        .bind(identity)
-        .bind(client_message_id)
-        .first(conn)
-        .await?;
-    row.map(|row| row.parsed("id")).transpose()
-}
-
-/// Hangs a further provider id on a message; nothing when the id is known already.
-pub(crate) async fn add_external_id(
-    tx: &mut Tx,
-    channel: &ChannelAccount,
-    external_id: &str,
-    message: MessageId,
-) -> Result<(), StoreError> {
-    sql("INSERT INTO external_ids (channel_kind, account, external_id, message_id) \
-         VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
-    .bind(&channel.kind)
-    .bind(&channel.account)
-    .bind(external_id)
-    .bind(message)
-    .run(tx)
-    .await?;
-    Ok(())
 }
 
 /// Replaces what a placeholder says by what it stood for: the picture of an imported message, or

@@ -7,7 +7,7 @@ use loket_protocol::outbound::OutboundMessage;
 use loket_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Conn, ROWS_MAX, Row, StoreError, Tx, json, parts as text_of, rows, sql};
+use super::{Conn, ROWS_MAX, Row, StoreError, Tx, json, listed, parts as text_of, rows, sql};
 use crate::standing::{PartState, Standing};
 
 /// `due_at` of an unconfirmed part that waits for a person and no longer for a moment.
@@ -46,8 +46,6 @@ pub(crate) struct Part {
     pub(crate) channel: ChannelAccount,
     /// To whom.
     pub(crate) identity: IdentityId,
-    /// Place in the lane.
-    pub(crate) position: i64,
     /// What to send.
     pub(crate) payload: OutboundMessage,
     /// Where it stands.
@@ -68,7 +66,7 @@ pub(crate) struct Part {
     pub(crate) error: Option<PartError>,
 }
 
-const COLUMNS: &str = "SELECT o.message_id, o.part, o.lane, o.channel_kind, o.account, o.identity_id, o.position, \
+const COLUMNS: &str = "SELECT o.message_id, o.part, o.lane, o.channel_kind, o.account, o.identity_id, \
      o.payload, o.state, o.dispatch_no, o.claim, o.claimed_at, o.due_at, o.published_times, o.tries, \
      o.resends, o.external_id, o.sent_at, o.error FROM outbound o ";
 
@@ -99,7 +97,6 @@ fn part_of(row: &Row) -> Result<Part, StoreError> {
         lane: row.text("lane")?,
         channel: channel(row)?,
         identity: row.parsed("identity_id")?,
-        position: row.int("position")?,
         payload: row.json("payload")?,
         standing: Standing {
             state,
@@ -132,6 +129,21 @@ pub(crate) async fn of_message(conn: &mut Conn, message: MessageId) -> Result<Ve
     let found =
         text_of(&[COLUMNS, "WHERE o.message_id = $1 ORDER BY o.part"]).bind(message).all(conn).await?;
     found.iter().map(part_of).collect()
+}
+
+/// All parts of some messages, in order; at most `ROWS_MAX`. One that cannot be read is an error of its
+/// message.
+pub(crate) async fn of_many(
+    conn: &mut Conn,
+    messages: &[MessageId],
+) -> Result<Vec<(MessageId, Result<Part, StoreError>)>, StoreError> {
+    if messages.is_empty() {
+        return Ok(Vec::new());
+    }
+    let values = messages.iter().map(|id| (*id).into()).collect();
+    let found =
+        listed(&[COLUMNS, "WHERE o.message_id IN"], values, "ORDER BY o.part").patiently().all(conn).await?;
+    found.iter().map(|row| Ok((row.parsed("message_id")?, part_of(row)))).collect()
 }
 
 /// The next free place in a lane; the thread's row is locked by now.

@@ -29,7 +29,6 @@ pub(crate) struct NewParked {
 #[derive(Clone, Debug)]
 pub(crate) struct ParkedRow {
     pub(crate) item: ParkedItem,
-    pub(crate) key: String,
     pub(crate) source: String,
     pub(crate) raw: Option<Vec<u8>>,
 }
@@ -189,7 +188,6 @@ pub(crate) async fn whole(conn: &mut Conn, id: ParkedId) -> Result<Option<Parked
     let raw = sql("SELECT raw FROM parked WHERE id = $1").bind(id).first(conn).await?;
     Ok(Some(ParkedRow {
         item: item(&found)?,
-        key: found.text("key")?,
         source: found.text("source")?,
         raw: match raw {
             Some(row) => row.bytes_or_none("raw")?,

@@ -7,31 +7,28 @@ use std::time::Duration;
 use loket_protocol::time::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
-use sqlx::{Arguments as _, AssertSqlSafe, Row as _, Sqlite, Transaction};
+use sqlx::{Arguments as _, AssertSqlSafe, Row as _, Sqlite};
 
 use super::error::StoreError;
 
 /// How long one statement may take (`reliability-contract` §12).
 const STATEMENT_DEADLINE: Duration = Duration::from_secs(2);
+/// How long a statement of an operator's check may take, who waits for it and holds nothing up.
+const PATIENT_DEADLINE: Duration = Duration::from_secs(600);
 /// The longest list of rows or values in one statement; the backends allow some 32,000 values.
 pub(crate) const ROWS_MAX: usize = 512;
 
 /// A connection, inside a transaction or not.
 pub(crate) enum Conn {
-    /// Inside a transaction.
-    SqliteTx(Transaction<'static, Sqlite>),
-    /// Outside: each statement for itself.
-    Sqlite(sqlx::pool::PoolConnection<Sqlite>),
+    /// To a SQLite file.
+    Sqlite(PoolConnection<Sqlite>),
 }
 
 macro_rules! on_backend {
     ($conn:expr, $open:ident => $run:expr) => {
         match $conn {
-            Conn::SqliteTx(tx) => {
-                let $open: &mut SqliteConnection = &mut *tx;
-                $run
-            }
             Conn::Sqlite(pooled) => {
                 let $open: &mut SqliteConnection = &mut *pooled;
                 $run
@@ -58,6 +55,7 @@ pub(crate) struct Row(SqliteRow);
 pub(crate) struct Statement {
     text: Text,
     values: Vec<Value>,
+    deadline: Duration,
 }
 
 enum Text {
@@ -67,7 +65,7 @@ enum Text {
 
 /// A statement; its text is fixed, values go in by [`Statement::bind`].
 pub(crate) fn sql(text: &'static str) -> Statement {
-    Statement { text: Text::Fixed(text), values: Vec::new() }
+    Statement { text: Text::Fixed(text), values: Vec::new(), deadline: STATEMENT_DEADLINE }
 }
 
 /// `head` and one bracket of placeholders a row and `tail`: an insert of many rows at once. `width`
@@ -84,7 +82,7 @@ pub(crate) fn rows(head: &'static str, width: usize, values: Vec<Value>, tail: &
     }
     text.push(' ');
     text.push_str(tail);
-    Statement { text: Text::Built(text), values }
+    Statement { text: Text::Built(text), values, deadline: STATEMENT_DEADLINE }
 }
 
 /// `head (…) tail` with one placeholder a value: `… WHERE id IN (…) …`. Fixed texts as in [`rows`].
@@ -95,12 +93,12 @@ pub(crate) fn listed(head: &[&'static str], values: Vec<Value>, tail: &'static s
     placeholders(&mut text, 1, values.len());
     text.push_str(") ");
     text.push_str(tail);
-    Statement { text: Text::Built(text), values }
+    Statement { text: Text::Built(text), values, deadline: STATEMENT_DEADLINE }
 }
 
 /// A statement put together from fixed parts, for filters: the placeholders are in the parts.
 pub(crate) fn parts(parts: &[&'static str]) -> Statement {
-    Statement { text: Text::Built(parts.concat()), values: Vec::new() }
+    Statement { text: Text::Built(parts.concat()), values: Vec::new(), deadline: STATEMENT_DEADLINE }
 }
 
 fn placeholders(text: &mut String, first: usize, count: usize) {
@@ -118,27 +116,44 @@ impl Statement {
         self
     }
 
+    /// Lets it take its time: for checks over whole tables.
+    pub(crate) fn patiently(mut self) -> Self {
+        self.deadline = PATIENT_DEADLINE;
+        self
+    }
+
     /// Runs it; answers how many rows it touched.
     pub(crate) async fn run(self, conn: &mut Conn) -> Result<u64, StoreError> {
         on_backend!(conn, open => {
+            let deadline = self.deadline;
             let query = self.for_sqlite()?;
-            within(async { Ok(query.execute(open).await?.rows_affected()) }).await
+            within(deadline, async { Ok(query.execute(open).await?.rows_affected()) }).await
+        })
+    }
+
+    /// Runs it however long it takes.
+    pub(crate) async fn run_to_the_end(self, conn: &mut Conn) -> Result<(), StoreError> {
+        on_backend!(conn, open => {
+            self.for_sqlite()?.execute(open).await?;
+            Ok(())
         })
     }
 
     /// All rows of its answer.
     pub(crate) async fn all(self, conn: &mut Conn) -> Result<Vec<Row>, StoreError> {
         on_backend!(conn, open => {
+            let deadline = self.deadline;
             let query = self.for_sqlite()?;
-            within(async { Ok(query.fetch_all(open).await?.into_iter().map(Row).collect()) }).await
+            within(deadline, async { Ok(query.fetch_all(open).await?.into_iter().map(Row).collect()) }).await
         })
     }
 
     /// The first row of its answer, if there is one.
     pub(crate) async fn first(self, conn: &mut Conn) -> Result<Option<Row>, StoreError> {
         on_backend!(conn, open => {
+            let deadline = self.deadline;
             let query = self.for_sqlite()?;
-            within(async { Ok(query.fetch_optional(open).await?.map(Row)) }).await
+            within(deadline, async { Ok(query.fetch_optional(open).await?.map(Row)) }).await
         })
     }
 
@@ -161,8 +176,11 @@ impl Statement {
     }
 }
 
-async fn within<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    match tokio::time::timeout(STATEMENT_DEADLINE, work).await {
+async fn within<T>(
+    deadline: Duration,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    match tokio::time::timeout(deadline, work).await {
         Ok(outcome) => outcome,
         Err(_) => Err(StoreError::Passing("a statement took too long".to_owned())),
     }

@@ -9,7 +9,7 @@ use loket_protocol::message::ProviderError;
 use loket_protocol::time::Timestamp;
 
 use super::outbound::{channel as channel_of, small};
-use super::{Conn, Row, StoreError, Tx, json, sql};
+use super::{Conn, Row, StoreError, Tx, json, listed, parts, sql};
 
 /// An outgoing message, as far as its status goes.
 #[derive(Clone, Debug)]
@@ -41,30 +41,46 @@ fn provider_status(row: &Row) -> Result<ProviderStatus, StoreError> {
     ProviderStatus::from_name(&name).ok_or_else(|| StoreError::unreadable("status", name))
 }
 
-/// An outgoing message; `None` for an unknown one and for one that is not ours.
-pub(crate) async fn outgoing(conn: &mut Conn, id: MessageId) -> Result<Option<Outgoing>, StoreError> {
-    let row = sql("SELECT m.id, m.thread_id, m.seq, m.identity_id, m.channel_kind, m.account, m.status, \
-         m.status_detail, m.external_id, m.provider_time, t.contact_id FROM messages m \
-         JOIN threads t ON t.id = m.thread_id WHERE m.id = $1 AND m.direction = 'out'")
-    .bind(id)
-    .first(conn)
-    .await?;
-    let Some(row) = row else { return Ok(None) };
+const OUTGOING: &str = "SELECT m.id, m.thread_id, m.seq, m.identity_id, m.channel_kind, m.account, m.status, \
+     m.status_detail, m.external_id, m.provider_time, t.contact_id FROM messages m \
+     JOIN threads t ON t.id = m.thread_id ";
+
+fn outgoing_of(row: &Row) -> Result<Outgoing, StoreError> {
     let status = row.text_or_none("status")?.unwrap_or_default();
     let has_channel = row.text_or_none("channel_kind")?.is_some();
-    Ok(Some(Outgoing {
+    Ok(Outgoing {
         id: row.parsed("id")?,
         thread: row.parsed("thread_id")?,
         contact: row.parsed("contact_id")?,
         seq: row.int("seq")?,
         identity: row.parsed_or_none("identity_id")?,
-        channel: has_channel.then(|| channel_of(&row)).transpose()?,
-        status: MessageStatus::from_name(&status)
-            .ok_or_else(|| StoreError::unreadable("status", "an outgoing message has one"))?,
+        channel: has_channel.then(|| channel_of(row)).transpose()?,
+        status: MessageStatus::from_name(&status).ok_or_else(|| StoreError::unreadable("status", status))?,
         detail: row.json_or_none("status_detail")?.unwrap_or_default(),
         external_id: row.text_or_none("external_id")?,
         provider_time: row.time_or_none("provider_time")?,
-    }))
+    })
+}
+
+/// An outgoing message; `None` for an unknown one and for one that is not ours.
+pub(crate) async fn outgoing(conn: &mut Conn, id: MessageId) -> Result<Option<Outgoing>, StoreError> {
+    let row = parts(&[OUTGOING, "WHERE m.id = $1 AND m.direction = 'out'"]).bind(id).first(conn).await?;
+    row.as_ref().map(outgoing_of).transpose()
+}
+
+/// A page of outgoing messages by id; one that cannot be read is named with its error.
+pub(crate) async fn outgoing_page(
+    conn: &mut Conn,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<(String, Result<Outgoing, StoreError>)>, StoreError> {
+    let found = parts(&[OUTGOING, "WHERE m.id > $1 AND m.direction = 'out' ORDER BY m.id LIMIT $2"])
+        .bind(after)
+        .bind(limit)
+        .patiently()
+        .all(conn)
+        .await?;
+    found.iter().map(|row| Ok((row.text("id")?, outgoing_of(row)))).collect()
 }
 
 /// The message of ours that a provider's id names.
@@ -176,24 +192,86 @@ pub(crate) async fn keep(
     Ok(inserted == 1)
 }
 
+const TOLD: &str = "SELECT s.message_id, COALESCE(e.part, 0) AS part, s.status, s.errors, s.pricing, s.at \
+     FROM statuses s LEFT JOIN external_ids e ON e.channel_kind = s.channel_kind AND e.account = s.account \
+     AND e.external_id = s.external_id ";
+const IN_ORDER: &str = "ORDER BY s.at, s.status, s.external_id, s.participant";
+
+fn told_of(row: &Row) -> Result<Told, StoreError> {
+    Ok(Told {
+        part: small(row, "part")?,
+        status: provider_status(row)?,
+        errors: row.json("errors")?,
+        pricing: row.json("pricing")?,
+        at: row.time("at")?,
+    })
+}
+
 /// All statuses of a message, in a fixed order.
 pub(crate) async fn told(conn: &mut Conn, message: MessageId) -> Result<Vec<Told>, StoreError> {
-    let found =
-        sql("SELECT COALESCE(e.part, 0) AS part, s.status, s.errors, s.pricing, s.at FROM statuses s \
-         LEFT JOIN external_ids e ON e.channel_kind = s.channel_kind AND e.account = s.account \
-         AND e.external_id = s.external_id \
-         WHERE s.message_id = $1 ORDER BY s.at, s.status, s.external_id, s.participant")
-        .bind(message)
-        .all(conn)
-        .await?;
+    let found = parts(&[TOLD, "WHERE s.message_id = $1 ", IN_ORDER]).bind(message).all(conn).await?;
+    found.iter().map(told_of).collect()
+}
+
+/// All statuses of some messages; at most `ROWS_MAX`. One that cannot be read is an error of its
+/// message.
+pub(crate) async fn told_of_many(
+    conn: &mut Conn,
+    messages: &[MessageId],
+) -> Result<Vec<(MessageId, Result<Told, StoreError>)>, StoreError> {
+    if messages.is_empty() {
+        return Ok(Vec::new());
+    }
+    let values = messages.iter().map(|id| (*id).into()).collect();
+    let found = listed(&[TOLD, "WHERE s.message_id IN"], values, IN_ORDER).patiently().all(conn).await?;
+    found.iter().map(|row| Ok((row.parsed("message_id")?, told_of(row)))).collect()
+}
+
+/// Provider ids of some messages in the order of their parts; at most `ROWS_MAX`.
+pub(crate) async fn names_of_many(
+    conn: &mut Conn,
+    messages: &[MessageId],
+) -> Result<Vec<(MessageId, String)>, StoreError> {
+    if messages.is_empty() {
+        return Ok(Vec::new());
+    }
+    let values = messages.iter().map(|id| (*id).into()).collect();
+    let found = listed(
+        &["SELECT message_id, external_id FROM external_ids WHERE message_id IN"],
+        values,
+        "ORDER BY part, external_id",
+    )
+    .patiently()
+    .all(conn)
+    .await?;
+    found.iter().map(|row| Ok((row.parsed("message_id")?, row.text("external_id")?))).collect()
+}
+
+/// All watermarks of some identities, with their times, ascending; at most `ROWS_MAX` identities.
+pub(crate) async fn watermarks_of_many(
+    conn: &mut Conn,
+    identities: &[IdentityId],
+) -> Result<Vec<(Watermark, Timestamp)>, StoreError> {
+    if identities.is_empty() {
+        return Ok(Vec::new());
+    }
+    let values = identities.iter().map(|id| (*id).into()).collect();
+    let found = listed(
+        &["SELECT identity_id, status, by_seq, up_to, at FROM watermarks WHERE identity_id IN"],
+        values,
+        "ORDER BY up_to",
+    )
+    .patiently()
+    .all(conn)
+    .await?;
     let read = |row: &Row| {
-        Ok(Told {
-            part: small(row, "part")?,
+        let mark = Watermark {
+            identity: row.parsed("identity_id")?,
             status: provider_status(row)?,
-            errors: row.json("errors")?,
-            pricing: row.json("pricing")?,
-            at: row.time("at")?,
-        })
+            by_seq: row.flag("by_seq")?,
+            up_to: row.int("up_to")?,
+        };
+        Ok((mark, row.time("at")?))
     };
     found.iter().map(read).collect()
 }

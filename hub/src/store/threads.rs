@@ -58,12 +58,6 @@ pub(crate) async fn row(conn: &mut Conn, id: ThreadId) -> Result<Option<ThreadRo
     row.as_ref().map(thread).transpose()
 }
 
-/// The thread of a contact.
-pub(crate) async fn of_contact(conn: &mut Conn, contact: ContactId) -> Result<Option<ThreadRow>, StoreError> {
-    let row = parts(&[SELECT, "WHERE t.contact_id = $1"]).bind(contact).first(conn).await?;
-    row.as_ref().map(thread).transpose()
-}
-
 /// Where a page of threads goes on: after this time and id, downwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Before {

@@ -38,6 +38,7 @@ async fn sent_tells_once_and_a_repeat_changes_nothing() {
     world.later(700_000);
     world.dispatch().await;
     assert!(world.published().await.is_empty());
+    world.is_sound().await;
 }
 
 #[tokio::test]
@@ -64,6 +65,7 @@ async fn a_claim_is_one_leases_and_survives_a_lost_answer() {
         assert_eq!(world.claim(other, &winner).await, ClaimAnswer::Refused);
     }
     assert_eq!(world.claim(dispatch, "").await, ClaimAnswer::Refused);
+    world.is_sound().await;
 }
 
 #[tokio::test]
@@ -85,6 +87,7 @@ async fn what_nobody_claims_is_published_again_and_only_heads_are() {
     assert_eq!(world.claim(dispatch, "a lease").await, ClaimAnswer::Granted);
     world.sent(dispatch, "wamid.1").await;
     assert_eq!(world.next().await.message_id, second.id);
+    world.is_sound().await;
 }
 
 #[tokio::test]
@@ -101,6 +104,7 @@ async fn other_conversations_never_wait() {
     world.sent(other, "wamid.2").await;
     world.dispatch().await;
     assert!(world.published().await.is_empty(), "Anna's second waits for her first");
+    world.is_sound().await;
 }
 
 #[tokio::test]
@@ -129,6 +133,7 @@ async fn a_passing_failure_is_tried_again_as_a_new_dispatch_and_never_after_its_
     assert!(
         failed.data["error"]["sentence"].as_str().expect("a sentence").starts_with("The provider is busy.")
     );
+    world.is_sound().await;
 }
 
 #[tokio::test]
@@ -155,6 +160,7 @@ async fn a_few_tries_are_three_and_a_final_refusal_is_at_once() {
     // The conversation goes on.
     world.says(&world.agent(), anna, "En nu").await;
     world.claimed().await;
+    world.is_sound().await;
 }
 
 #[tokio::test]
@@ -183,6 +189,7 @@ async fn a_recipient_waits_alone_and_an_account_waits_as_a_whole() {
     world.later(16_000);
     world.dispatch().await;
     assert_eq!(world.published().await.len(), 2, "both wait no longer");
+    world.is_sound().await;
 }
 
 #[tokio::test]
@@ -215,6 +222,7 @@ async fn a_broken_account_holds_its_queue_fails_nothing_and_recovers_by_itself()
     assert_eq!((channel.health, channel.sentence.as_deref()), (ChannelHealth::Connected, None));
     assert!(world.told(anna.thread).await.contains(&EventType::ChannelRecovered));
     world.claimed().await;
+    world.is_sound().await;
 }
 
 #[tokio::test]
@@ -238,6 +246,7 @@ async fn a_silent_sender_leaves_a_message_unconfirmed_and_a_status_settles_it() 
     world.later(200_000);
     world.dispatch().await;
     assert_eq!(world.hub.unconfirmed().await.expect("read"), []);
+    world.is_sound().await;
 }
 
 #[tokio::test]
@@ -262,6 +271,7 @@ async fn what_a_person_wrote_is_held_and_the_conversation_flows_on_after_two_min
     // A late report still counts.
     world.sent(dispatch, "wamid.1").await;
     assert_eq!(shown(&world, message.id).await, MessageStatus::Sent);
+    world.is_sound().await;
 }
 
 #[tokio::test]
@@ -292,6 +302,7 @@ async fn what_a_bot_wrote_is_sent_once_more_and_marked() {
     let read = world.status(&status("wamid.2", ProviderStatus::Read), 5).await;
     assert_eq!(read, Some(message.id));
     assert_eq!(shown(&world, message.id).await, MessageStatus::Read);
+    world.is_sound().await;
 }
 
 #[tokio::test]
@@ -307,6 +318,7 @@ async fn a_bots_copy_goes_out_once_more_only() {
     }
     assert!(world.published().await.is_empty());
     assert!(world.hub.unconfirmed().await.expect("read")[0].held);
+    world.is_sound().await;
 }
 
 #[tokio::test]
@@ -319,6 +331,7 @@ async fn the_setting_can_let_a_persons_words_go_out_again() {
     world.later(121_000);
     world.dispatch().await;
     assert_eq!(world.next().await.number, 2);
+    world.is_sound().await;
 }
 
 #[tokio::test]
@@ -339,6 +352,7 @@ async fn a_repeat_never_sends_the_part_that_arrived() {
     assert_eq!((again.part, again.number), (1, 2));
     world.sent(again, "wamid.2").await;
     assert_eq!(shown(&world, message.id).await, MessageStatus::Sent);
+    world.is_sound().await;
 }
 
 #[tokio::test]
@@ -371,6 +385,7 @@ async fn a_person_decides_what_nobody_knows() {
     let world = World::new().await;
     let unknown = world.hub.resolve_unconfirmed(None, world.clock.id(), Decision::Resend).await;
     assert!(matches!(unknown, Err(HubError::NotFound(_))));
+    world.is_sound().await;
 }
 
 #[tokio::test]
@@ -387,4 +402,5 @@ async fn an_address_that_the_provider_told_is_learnt_unless_it_is_somebodys() {
     world.dispatch().await;
     let to = world.published().await.remove(0).to;
     assert_eq!(to, [Handle::new(HandleKind::Bsuid, "NL.2"), Handle::new(HandleKind::Phone, "31600000001")]);
+    world.is_sound().await;
 }

@@ -45,8 +45,8 @@ async fn the_first_admin_logs_in_with_the_password_that_was_told_once() {
     assert!(token.starts_with("los_") && token.len() == 68);
     let principal = world.hub.principal(token).await.expect("asked").expect("known");
     assert_eq!((principal.agent(), principal.role), (Some(admin.agent.id), Role::Admin));
-    let taken = NewAgent { login: "CHEF".into(), name: "Ander".into(), role: Role::Agent };
-    assert!(matches!(world.hub.create_agent(None, taken, None).await, Err(HubError::Conflict(_))));
+    let double = NewAgent { login: "CHEF".into(), name: "Ander".into(), role: Role::Agent };
+    assert!(matches!(world.hub.create_agent(None, double, None).await, Err(HubError::Conflict(_))));
     let bot = NewAgent { login: "bot".into(), name: "Bot".into(), role: Role::Bot };
     assert!(matches!(world.hub.create_agent(None, bot, None).await, Err(HubError::Invalid { .. })));
     // A copied file holds neither password nor token.

@@ -65,7 +65,13 @@ async fn statuses_move_forward_keep_their_times_and_tell_each_step_once() {
         }))
     );
     let told = world.told(anna.thread).await;
-    assert_eq!(told, [EventType::MessageQueued, EventType::MessageSent, EventType::MessageRead]);
+    let expected = [
+        EventType::MessageQueued,
+        EventType::ChannelConnected,
+        EventType::MessageSent,
+        EventType::MessageRead,
+    ];
+    assert_eq!(told, expected, "nothing is told twice, and no step back");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -11,7 +11,7 @@ use super::DEADLINE;
 
 /// A logged-in agent.
 #[derive(Clone)]
-pub struct AgentClient {
+pub(crate) struct AgentClient {
     http: reqwest::Client,
     base: String,
     /// Their bearer token.
@@ -33,7 +33,7 @@ impl AgentClient {
     }
 
     /// GET; the status and the JSON.
-    pub async fn look(&self, path: &str) -> (u16, Value) {
+    pub(crate) async fn look(&self, path: &str) -> (u16, Value) {
         let request = self.http.get(format!("{}{path}", self.base)).bearer_auth(&self.token);
         let answer = request.send().await.expect("an answer");
         let status = answer.status().as_u16();
@@ -41,14 +41,14 @@ impl AgentClient {
     }
 
     /// GET that must go well.
-    pub async fn get(&self, path: &str) -> Value {
+    pub(crate) async fn get(&self, path: &str) -> Value {
         let (status, body) = self.look(path).await;
         assert_eq!(status, 200, "GET {path}: {body}");
         body
     }
 
     /// POST with an idempotency key; the status and the JSON.
-    pub async fn post(&self, path: &str, key: &str, body: &Value) -> (u16, Value) {
+    pub(crate) async fn post(&self, path: &str, key: &str, body: &Value) -> (u16, Value) {
         let answer = self
             .http
             .post(format!("{}{path}", self.base))
@@ -63,7 +63,7 @@ impl AgentClient {
     }
 
     /// All items of a list, over its pages.
-    pub async fn all(&self, path: &str) -> Vec<Value> {
+    pub(crate) async fn all(&self, path: &str) -> Vec<Value> {
         let (mut items, mut cursor) = (Vec::new(), None::<String>);
         loop {
             let join = if path.contains('?') { '&' } else { '?' };
@@ -78,12 +78,12 @@ impl AgentClient {
     }
 
     /// All threads.
-    pub async fn threads(&self) -> Vec<Value> {
+    pub(crate) async fn threads(&self) -> Vec<Value> {
         self.all("/v1/threads?limit=200").await
     }
 
     /// All messages of a thread in ascending order of seq.
-    pub async fn messages(&self, thread: &str) -> Vec<Value> {
+    pub(crate) async fn messages(&self, thread: &str) -> Vec<Value> {
         let (mut items, mut after) = (Vec::new(), 0);
         loop {
             let page = self.get(&format!("/v1/threads/{thread}/messages?after_seq={after}&limit=200")).await;
@@ -95,7 +95,7 @@ impl AgentClient {
     }
 
     /// The whole log.
-    pub async fn events(&self) -> Vec<Value> {
+    pub(crate) async fn events(&self) -> Vec<Value> {
         let (mut items, mut after) = (Vec::new(), 0);
         loop {
             let page = self.get(&format!("/v1/events?after={after}&limit=500")).await;
@@ -107,12 +107,12 @@ impl AgentClient {
     }
 
     /// The live socket, from the entry after `after`.
-    pub async fn stream(&self, after: i64) -> Stream {
+    pub(crate) async fn stream(&self, after: i64) -> Stream {
         self.try_stream(after).await.expect("the socket opens")
     }
 
     /// The live socket; nothing when the process is away.
-    pub async fn try_stream(&self, after: i64) -> Option<Stream> {
+    pub(crate) async fn try_stream(&self, after: i64) -> Option<Stream> {
         let url = format!("{}/v1/stream?after={after}", self.base.replacen("http", "ws", 1));
         let mut request = url.into_client_request().expect("a request");
         let bearer = format!("Bearer {}", self.token).parse().expect("a header");
@@ -123,13 +123,13 @@ impl AgentClient {
 }
 
 /// A live socket.
-pub struct Stream {
+pub(crate) struct Stream {
     socket: tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>,
 }
 
 impl Stream {
     /// The next frame; nothing when the socket has ended or `wait` is over.
-    pub async fn frame(&mut self, wait: Duration) -> Option<Value> {
+    pub(crate) async fn frame(&mut self, wait: Duration) -> Option<Value> {
         loop {
             let message = tokio::time::timeout(wait, self.socket.next()).await.ok()??.ok()?;
             match message {
@@ -141,7 +141,7 @@ impl Stream {
     }
 
     /// The next event that fits.
-    pub async fn event(&mut self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn event(&mut self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
         let end = tokio::time::Instant::now() + DEADLINE;
         loop {
             assert!(tokio::time::Instant::now() < end, "no such event came: {what}");
@@ -152,10 +152,5 @@ impl Stream {
                 return frame["event"].clone();
             }
         }
-    }
-
-    /// Says something.
-    pub async fn say(&mut self, frame: &Value) {
-        self.socket.send(Message::text(frame.to_string())).await.expect("the socket is open");
     }
 }

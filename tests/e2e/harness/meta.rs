@@ -5,23 +5,23 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 
 /// The app secret of every world; also that of the fixtures' signatures.
-pub const APP_SECRET: &str = "loket-test-secret";
+pub(crate) const APP_SECRET: &str = "loket-test-secret";
 /// The first WhatsApp number.
-pub const PHONE_NUMBER: &str = "305000000000201";
+pub(crate) const PHONE_NUMBER: &str = "305000000000201";
 /// The second one.
-pub const OTHER_PHONE_NUMBER: &str = "305000000000202";
+pub(super) const OTHER_PHONE_NUMBER: &str = "305000000000202";
 /// The first Page.
-pub const PAGE: &str = "110000000000501";
+pub(super) const PAGE: &str = "110000000000501";
 /// The second one.
-pub const OTHER_PAGE: &str = "110000000000502";
+pub(super) const OTHER_PAGE: &str = "110000000000502";
 /// The Instagram account.
-pub const INSTAGRAM: &str = "178400000000000501";
+pub(super) const INSTAGRAM: &str = "178400000000000501";
 /// Our own app.
-pub const APP_ID: &str = "900000000000001";
+pub(super) const APP_ID: &str = "900000000000001";
 
 /// Signs and posts callbacks.
 #[derive(Clone)]
-pub struct Meta {
+pub(crate) struct Meta {
     http: reqwest::Client,
     callbacks: String,
 }
@@ -32,7 +32,7 @@ impl Meta {
     }
 
     /// The header's value for a body.
-    pub fn signature(body: &[u8]) -> String {
+    pub(crate) fn signature(body: &[u8]) -> String {
         let mut mac = Hmac::<Sha256>::new_from_slice(APP_SECRET.as_bytes()).expect("any key fits");
         mac.update(body);
         let digest = mac.finalize().into_bytes();
@@ -41,14 +41,19 @@ impl Meta {
     }
 
     /// Posts a body with its right signature; the status, or nothing when the connection broke.
-    pub async fn post(&self, channel: &str, body: impl Into<Vec<u8>>) -> Option<u16> {
+    pub(crate) async fn post(&self, channel: &str, body: impl Into<Vec<u8>>) -> Option<u16> {
         let body = body.into();
         let signature = Self::signature(&body);
         self.post_signed(channel, body, Some(&signature)).await
     }
 
     /// Posts a body with a signature of one's own choice.
-    pub async fn post_signed(&self, channel: &str, body: Vec<u8>, signature: Option<&str>) -> Option<u16> {
+    pub(crate) async fn post_signed(
+        &self,
+        channel: &str,
+        body: Vec<u8>,
+        signature: Option<&str>,
+    ) -> Option<u16> {
         let mut request = self
             .http
             .post(format!("{}/{channel}", self.callbacks))
@@ -61,7 +66,7 @@ impl Meta {
     }
 
     /// A WhatsApp text of a customer.
-    pub fn whatsapp_text(phone: &str, id: &str, text: &str, seconds: i64) -> Value {
+    pub(crate) fn whatsapp_text(phone: &str, id: &str, text: &str, seconds: i64) -> Value {
         Self::whatsapp(
             phone,
             &json!({"from": phone, "id": id, "timestamp": seconds.to_string(), "type": "text", "text": {"body": text}}),
@@ -69,7 +74,7 @@ impl Meta {
     }
 
     /// A WhatsApp callback with one message item.
-    pub fn whatsapp(phone: &str, message: &Value) -> Value {
+    pub(crate) fn whatsapp(phone: &str, message: &Value) -> Value {
         json!({"object": "whatsapp_business_account", "entry": [{"id": "215000000000101", "changes": [{
         "field": "messages", "value": {
             "messaging_product": "whatsapp",

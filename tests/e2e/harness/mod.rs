@@ -6,22 +6,25 @@ mod meta;
 mod simulator;
 mod world;
 
-pub use agent::AgentClient;
-pub use meta::{APP_SECRET, Meta, PHONE_NUMBER};
-pub use simulator::Simulator;
-pub use world::{Options, World};
+pub(crate) use agent::AgentClient;
+pub(crate) use meta::{APP_SECRET, Meta, PHONE_NUMBER};
+pub(crate) use simulator::Simulator;
+pub(crate) use world::{Options, World};
 
 use std::future::Future;
 use std::time::Duration;
 
 /// How long anything may take to become true.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Looks again and again until `look` gives something, at most [`DEADLINE`].
 ///
 /// # Panics
 /// When it does not come true in time; `what` says what was awaited.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    mut look: impl FnMut() -> F,
+) -> T {
     let end = tokio::time::Instant::now() + DEADLINE;
     loop {
         if let Some(found) = look().await {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::eventually;
 
 /// A running simulator. Dropping it kills the process.
-pub struct Simulator {
+pub(crate) struct Simulator {
     _child: tokio::process::Child,
     http: reqwest::Client,
     base: String,
@@ -35,26 +35,26 @@ impl Simulator {
     }
 
     /// An address of it.
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }
 
     /// GET on its own API.
-    pub async fn get(&self, path: &str) -> Value {
+    pub(crate) async fn get(&self, path: &str) -> Value {
         let answer = self.http.get(self.url(path)).send().await.expect("an answer");
         assert!(answer.status().is_success(), "GET {path}: {}", answer.status());
         answer.json().await.expect("JSON")
     }
 
     /// PUT on its own API.
-    pub async fn put(&self, path: &str, body: &Value) {
+    pub(crate) async fn put(&self, path: &str, body: &Value) {
         let answer = self.http.put(self.url(path)).json(body).send().await.expect("an answer");
         let status = answer.status();
         assert!(status.is_success(), "PUT {path}: {status} {}", answer.text().await.unwrap_or_default());
     }
 
     /// A customer does something on their phone; the ids of what came of it.
-    pub async fn says(&self, customer: &str, what: &Value) -> Vec<String> {
+    pub(crate) async fn says(&self, customer: &str, what: &Value) -> Vec<String> {
         let path = format!("/sim/v1/phones/{customer}/messages");
         let answer = self.http.post(self.url(&path)).json(what).send().await.expect("an answer");
         let status = answer.status();
@@ -65,19 +65,19 @@ impl Simulator {
     }
 
     /// A customer writes.
-    pub async fn types(&self, customer: &str, text: &str) -> String {
+    pub(crate) async fn types(&self, customer: &str, text: &str) -> String {
         self.says(customer, &json!({"type": "text", "text": text})).await.remove(0)
     }
 
     /// A customer looks at their phone: everything on it is read.
-    pub async fn opens(&self, customer: &str) {
+    pub(crate) async fn opens(&self, customer: &str) {
         let path = format!("/sim/v1/phones/{customer}/open");
         let answer = self.http.post(self.url(&path)).json(&json!({})).send().await.expect("an answer");
         assert!(answer.status().is_success(), "{}", answer.status());
     }
 
     /// What stands on a customer's phone, as one text to search in.
-    pub async fn phone(&self, customer: &str) -> Value {
+    pub(crate) async fn phone(&self, customer: &str) -> Value {
         self.get(&format!("/sim/v1/phones/{customer}")).await
     }
 }

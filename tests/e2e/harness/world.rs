@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::{AgentClient, Meta, Simulator, eventually};
 
 /// What an installation is started with.
 #[derive(Clone, Debug, Default)]
-pub struct Options {
+pub(crate) struct Options {
     /// With Meta's platforms and customers' phones; without, nobody listens at the Graph API.
     pub simulator: bool,
     /// More settings, as `section.key=value`.
@@ -19,7 +19,7 @@ pub struct Options {
 }
 
 /// A running installation. Dropping it kills the process; [`World::finish`] also checks it.
-pub struct World {
+pub(crate) struct World {
     folder: tempfile::TempDir,
     port: u16,
     options: Options,
@@ -31,13 +31,13 @@ pub struct World {
 }
 
 /// A port that was free a moment ago.
-pub fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port()
 }
 
 impl World {
     /// A fresh installation with an admin, running.
-    pub async fn start(options: Options) -> Self {
+    pub(crate) async fn start(options: Options) -> Self {
         // Another test of this process may have installed it: as good.
         let _already = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().expect("a folder");
@@ -104,18 +104,13 @@ origins = ["{origin}"]
     }
 
     /// The settings file.
-    pub fn config_path(&self) -> PathBuf {
+    pub(crate) fn config_path(&self) -> PathBuf {
         self.folder.path().join("loket.toml")
     }
 
     /// The store's file.
-    pub fn store_path(&self) -> PathBuf {
+    pub(crate) fn store_path(&self) -> PathBuf {
         self.folder.path().join("loket.db")
-    }
-
-    /// Where its files are.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
     }
 
     fn arguments(&self) -> Vec<String> {
@@ -129,6 +124,7 @@ origins = ["{origin}"]
             // Journeys look far more often than a person would.
             "api.requests_per_minute=0".to_owned(),
             "api.handshakes_per_minute=0".to_owned(),
+            "webchat.rates.visitors_per_address=1000".to_owned(),
         ];
         sets.extend(self.options.sets.iter().cloned());
         let mut arguments = vec!["--config".to_owned(), self.config_path().display().to_string()];
@@ -140,7 +136,7 @@ origins = ["{origin}"]
     }
 
     /// Runs one of the program's commands on this installation.
-    pub fn command(&self, words: &[&str]) -> Output {
+    pub(crate) fn command(&self, words: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_loket"))
             .args(self.arguments())
             .args(words)
@@ -149,7 +145,7 @@ origins = ["{origin}"]
     }
 
     /// Makes an agent; its password is kept here for [`Self::agent`].
-    pub fn create_agent(&mut self, login: &str, role: &str) {
+    pub(crate) fn create_agent(&mut self, login: &str, role: &str) {
         let output = self.command(&["admin", "create-agent", "--login", login, "--role", role]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let password = String::from_utf8(output.stdout).expect("a password").trim().to_owned();
@@ -157,13 +153,13 @@ origins = ["{origin}"]
     }
 
     /// Starts the process (again) and waits until it is ready.
-    pub async fn run(&mut self) {
+    pub(crate) async fn run(&mut self) {
         self.spawn();
         self.ready().await;
     }
 
     /// Starts the process and does not wait.
-    pub fn spawn(&mut self) {
+    pub(crate) fn spawn(&mut self) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).expect("a log");
         let child = tokio::process::Command::new(env!("CARGO_BIN_EXE_loket"))
             .args(self.arguments())
@@ -177,7 +173,7 @@ origins = ["{origin}"]
     }
 
     /// Waits until the process can do its work.
-    pub async fn ready(&mut self) {
+    pub(crate) async fn ready(&mut self) {
         let (http, url) = (self.http.clone(), self.url("/health/ready"));
         eventually("the process is ready", || {
             let request = http.get(&url).send();
@@ -187,14 +183,14 @@ origins = ["{origin}"]
     }
 
     /// `kill -9`.
-    pub async fn kill(&mut self) {
+    pub(crate) async fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().await.expect("it can be killed");
         }
     }
 
     /// SIGTERM, and its exit.
-    pub async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         let Some(mut child) = self.child.take() else { return };
         let pid = child.id().expect("it runs").to_string();
         let told = Command::new("kill").args(["-TERM", &pid]).status().expect("kill");
@@ -205,7 +201,7 @@ origins = ["{origin}"]
     }
 
     /// Stops it in order and checks that nothing is lost or doubled.
-    pub async fn finish(mut self) {
+    pub(crate) async fn finish(mut self) {
         self.stop().await;
         let verdict = self.command(&["verify"]);
         let text = String::from_utf8_lossy(&verdict.stdout).into_owned();
@@ -217,32 +213,32 @@ origins = ["{origin}"]
     }
 
     /// Everything that the process has written.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
     /// An address of the installation.
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
     /// Meta's platforms and customers' phones.
-    pub fn simulator(&self) -> &Simulator {
+    pub(crate) fn simulator(&self) -> &Simulator {
         self.simulator.as_ref().expect("a world with a simulator")
     }
 
     /// A plain HTTP client.
-    pub fn http(&self) -> &reqwest::Client {
+    pub(crate) fn http(&self) -> &reqwest::Client {
         &self.http
     }
 
     /// Meta's platforms, calling.
-    pub fn meta(&self) -> Meta {
+    pub(crate) fn meta(&self) -> Meta {
         Meta::new(self.http.clone(), self.url("/callbacks"))
     }
 
     /// An agent, logged in.
-    pub async fn agent(&self, login: &str) -> AgentClient {
+    pub(crate) async fn agent(&self, login: &str) -> AgentClient {
         let (_, password) =
             self.passwords.iter().find(|(known, _)| known == login).expect("an agent of this world");
         AgentClient::log_in(self.http.clone(), self.url(""), login, password).await
@@ -251,7 +247,7 @@ origins = ["{origin}"]
 
 impl World {
     /// Waits until nothing is underway: the bus is empty and the log is numbered.
-    pub async fn settled(&self, agent: &AgentClient) {
+    pub(crate) async fn settled(&self, agent: &AgentClient) {
         // An item is on the bus until its effects are committed, and an entry is without a number until
         // the sequencer saw it: so both at once mean rest.
         eventually("nothing is underway", || async {

@@ -84,6 +84,11 @@ where
     assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "never: {what}");
 }
 
+/// A clause that hangs is broken.
+pub(crate) async fn within_reason(clause: impl Future<Output = ()>) {
+    tokio::time::timeout(PATIENCE * 3, clause).await.expect("it hangs");
+}
+
 /// Lets so much time pass as a clause speaks of.
 pub(crate) async fn pass(time: Duration) {
     tokio::time::sleep(time).await;

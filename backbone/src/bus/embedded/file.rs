@@ -8,7 +8,7 @@ use bytes::Bytes;
 use loket_protocol::time::Timestamp;
 use sqlx::error::BoxDynError;
 use sqlx::sqlite::{
-    SqliteArguments, SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode,
+    SqliteArguments, SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqliteRow,
     SqliteSynchronous,
 };
 use sqlx::{Arguments as _, AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, SqliteConnection};
@@ -290,7 +290,7 @@ impl BusFile {
     pub(super) async fn lanes(&mut self) -> Result<Vec<FoundLane>, FileError> {
         let rows =
             sqlx::query("SELECT lane, topic, crew, mark FROM lanes").fetch_all(&mut self.connection).await?;
-        let lane = |row: &sqlx::sqlite::SqliteRow| -> Result<FoundLane, sqlx::Error> {
+        let lane = |row: &SqliteRow| -> Result<FoundLane, sqlx::Error> {
             Ok(FoundLane {
                 number: row.try_get(0)?,
                 topic: row.try_get(1)?,
@@ -322,7 +322,7 @@ impl BusFile {
                     lane: row.try_get(1)?,
                     at: Timestamp::from_millis(row.try_get(2)?),
                     before: row.try_get(3)?,
-                    key: row.try_get(4)?,
+                    key: text_of(row, 4)?,
                     bytes: u64::try_from(row.try_get::<i64, _>(5)?).unwrap_or(0),
                 });
             }
@@ -384,10 +384,10 @@ impl BusFile {
             for row in query.fetch_all(&mut self.connection).await? {
                 let payload: Vec<u8> = row.try_get(4)?;
                 let item = Item {
-                    id: row.try_get(1)?,
-                    key: row.try_get(2)?,
+                    id: text_of(&row, 1)?,
+                    key: text_of(&row, 2)?,
                     payload: Bytes::from(payload),
-                    trace: row.try_get(3)?,
+                    trace: text_of(&row, 3)?,
                 };
                 items.push((row.try_get(0)?, item));
             }
@@ -438,6 +438,12 @@ impl BusFile {
             tracing::debug!(%error, "nothing to roll back on the bus");
         }
     }
+}
+
+/// A text, also when a bit of it has flipped on the disk: one such item must not stop the others.
+fn text_of(row: &SqliteRow, column: usize) -> Result<String, sqlx::Error> {
+    let bytes: Vec<u8> = row.try_get(column)?;
+    Ok(String::from_utf8(bytes).unwrap_or_else(|bad| String::from_utf8_lossy(bad.as_bytes()).into_owned()))
 }
 
 fn damage(path: &Path, what: &str) -> String {

@@ -256,7 +256,14 @@ impl Lane {
 
     /// The oldest items; those that are not in the cache are read from the file by their number.
     pub(super) fn oldest(&self, max: usize) -> Vec<(i64, Option<Arc<Item>>)> {
-        self.state().items.iter().take(max).map(|(seq, held)| (*seq, held.body.clone())).collect()
+        let mut bytes = 0u64;
+        let state = self.state();
+        let fits = state.items.iter().take(max).take_while(|(_, held)| {
+            let first = bytes == 0;
+            bytes = bytes.saturating_add(held.bytes);
+            first || bytes <= LEASE_BYTES_MAX
+        });
+        fits.map(|(seq, held)| (*seq, held.body.clone())).collect()
     }
 
     /// All numbers, for comparing with the file.
@@ -360,5 +367,130 @@ impl Drop for Taken {
         if !self.settled {
             self.lane.give_back(self.seq, self.handed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn lane(cache_bytes: u64) -> Arc<Lane> {
+        let cache = Arc::new(Cache::new(cache_bytes));
+        Arc::new(Lane::new(1, "line", "crew", 0, &cache, &Options::default()))
+    }
+
+    fn admit(lane: &Lane, seq: i64, key: u8) {
+        let payload = vec![key; usize::from(key)].into();
+        let item = Item { id: seq.to_string(), key: key.to_string(), payload, trace: String::new() };
+        lane.admit(seq, 1, Timestamp::from_millis(seq), &[Arc::new(item)]);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Admit(u8),
+        Take(usize),
+        Acknowledge(usize),
+        GiveBack(usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            3 => (0..4u8).prop_map(Step::Admit),
+            2 => (1..4usize).prop_map(Step::Take),
+            2 => (0..8usize).prop_map(Step::Acknowledge),
+            1 => (0..8usize).prop_map(Step::GiveBack),
+        ]
+    }
+
+    /// The same thing, said simply: all items in order, and whether each is out and was before.
+    #[derive(Default)]
+    struct Model(Vec<(i64, u8, bool, bool)>);
+
+    impl Model {
+        fn take(&mut self, max: usize) -> Vec<(i64, bool)> {
+            let mut seen = Vec::new();
+            let mut taken = Vec::new();
+            for (seq, key, out, before) in &mut self.0 {
+                if !seen.contains(key) && !*out && taken.len() < max {
+                    *out = true;
+                    taken.push((*seq, *before));
+                }
+                seen.push(*key);
+            }
+            taken
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_does_what_the_simple_model_does(steps in prop::collection::vec(step(), 1..120)) {
+            let lane = lane(2000);
+            let mut model = Model::default();
+            let mut held: Vec<Taken> = Vec::new();
+            let mut next = 1;
+            for step in steps {
+                match step {
+                    Step::Admit(key) => {
+                        admit(&lane, next, key);
+                        model.0.push((next, key, false, false));
+                        next += 1;
+                    }
+                    Step::Take(max) => {
+                        let mut taken = lane.take(max);
+                        let came: Vec<_> = taken.iter().map(|taken| (taken.seq, taken.before)).collect();
+                        prop_assert_eq!(came, model.take(max));
+                        for taken in &mut taken {
+                            taken.handed = true;
+                        }
+                        held.append(&mut taken);
+                    }
+                    Step::Acknowledge(place) if place < held.len() => {
+                        let mut taken = held.swap_remove(place);
+                        taken.settled = true;
+                        prop_assert!(lane.forget(taken.seq));
+                        model.0.retain(|(seq, ..)| *seq != taken.seq);
+                    }
+                    Step::GiveBack(place) if place < held.len() => {
+                        let taken = held.swap_remove(place);
+                        for (seq, _, out, before) in &mut model.0 {
+                            if *seq == taken.seq {
+                                (*out, *before) = (false, true);
+                            }
+                        }
+                    }
+                    Step::Acknowledge(_) | Step::GiveBack(_) => {}
+                }
+                let depth = lane.depth(Timestamp::from_millis(next));
+                prop_assert_eq!(depth.items, model.0.len() as u64);
+                prop_assert_eq!(depth.leased, held.len() as u64);
+                prop_assert_eq!(depth.bytes, model.0.iter().map(|item| u64::from(item.1)).sum::<u64>());
+                let oldest = model.0.first().map_or(0, |item| next - item.0);
+                prop_assert_eq!(depth.oldest_age_ms, oldest.unsigned_abs());
+            }
+            held.clear();
+            while let Some(mut taken) = lane.take(1).pop() {
+                taken.settled = true;
+                lane.forget(taken.seq);
+            }
+            prop_assert_eq!(lane.depth(Timestamp::default()), Depth::default());
+            prop_assert_eq!(lane.cache.used.load(Ordering::Relaxed), 0, "all memory is given back");
+        }
+    }
+
+    #[test]
+    fn the_mark_is_asked_for_ahead_and_only_waited_for_when_it_is_behind() {
+        let lane = lane(0);
+        assert!(lane.will_lease(10), "the file knows of nothing yet");
+        let mark = lane.mark_to_write().unwrap();
+        assert_eq!(mark, 10 + MARK_AHEAD);
+        lane.mark_written(mark);
+        assert_eq!(lane.mark_to_write(), None);
+        assert!(!lane.will_lease(11));
+        assert_eq!(lane.mark_to_write(), None, "there is plenty left");
+        assert!(!lane.will_lease(mark), "the last one that is covered");
+        assert_eq!(lane.mark_to_write(), Some(mark + MARK_AHEAD), "the next commit takes it along");
+        assert!(lane.will_lease(mark + 1));
     }
 }

@@ -44,7 +44,7 @@ use crate::tasks::Tasks;
 
 /// How far the mark of leased numbers runs ahead.
 pub const MARK_AHEAD: i64 = 256;
-/// One call of lease takes no more payload than this, unless a single item is larger.
+/// One call of lease or peek answers no more payload than this, unless a single item is larger.
 const LEASE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// How long a lease waits until the file knows of it. After that it goes on: consuming must not
 /// stop because the disk does.
@@ -102,6 +102,18 @@ struct Acks {
 }
 
 impl Shared {
+    fn new(clock: Clock, lanes: Vec<Arc<Lane>>) -> Self {
+        Self {
+            clock,
+            lanes,
+            acks: Mutex::default(),
+            work: Notify::new(),
+            mark_urgent: AtomicBool::new(false),
+            refusal: Mutex::new(None),
+            closed: CancellationToken::new(),
+        }
+    }
+
     fn pending(&self) -> MutexGuard<'_, Acks> {
         self.acks.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -203,15 +215,7 @@ pub async fn open(
     for lane in &lanes {
         by_topic.entry(lane.topic.clone()).or_default().push(Arc::clone(lane));
     }
-    let shared = Arc::new(Shared {
-        clock,
-        lanes,
-        acks: Mutex::default(),
-        work: Notify::new(),
-        mark_urgent: AtomicBool::new(false),
-        refusal: Mutex::new(None),
-        closed: CancellationToken::new(),
-    });
+    let shared = Arc::new(Shared::new(clock, lanes));
     let (ops, asked) = mpsc::channel(QUEUE_MAX);
     let tasks = Tasks::new();
     let writer = Writer::new(Arc::clone(&shared), asked, disk, file, next_seq, disk_full);
@@ -330,9 +334,14 @@ impl Embedded {
         let mut held = Vec::with_capacity(taken.len());
         for mut taken in taken {
             let item = taken.body.take().or_else(|| read.remove(&taken.seq));
-            let item = item.ok_or_else(|| {
-                BusError::Unavailable(format!("item {} is not in its file any more", taken.seq))
-            })?;
+            let Some(item) = item else {
+                // Somebody else changed the file. One missing item must not hold up the others.
+                tracing::error!(seq = taken.seq, "an item is no longer in the file of the bus");
+                metrics::counter!("loket_bus_lost_items_total").increment(1);
+                taken.settled = true;
+                taken.lane.forget(taken.seq);
+                continue;
+            };
             held.push((taken, item));
         }
         let mut leases: Vec<Box<dyn Lease>> = Vec::with_capacity(held.len());
@@ -394,7 +403,11 @@ impl Bus for Embedded {
                 if lane.has_ready() {
                     lane.grown.notify_one();
                 }
-                return self.hand_out(taken).await;
+                let leases = self.hand_out(taken).await?;
+                if !leases.is_empty() {
+                    return Ok(leases);
+                }
+                continue;
             }
             tokio::select! {
                 () = grown => {}

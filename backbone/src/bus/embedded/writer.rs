@@ -261,11 +261,6 @@ impl Writer {
                 self.shared.put_acks_back(deletes);
                 let sentence = error.to_string();
                 let full = matches!(error, FileError::Full);
-                if !full {
-                    // Whether these rows are there cannot be known. Their publishers are told that
-                    // they are not, so they must not appear later.
-                    self.shared.put_acks_back(rows.iter().map(|row| row.seq).collect());
-                }
                 self.fail(&error).await;
                 let had_rows = !rows.is_empty();
                 for publish in publishes {
@@ -373,7 +368,8 @@ impl Writer {
             }
         })
         .await?;
-        // Strays are acknowledged already, or belong to a publish that was answered with an error.
+        // Strays are acknowledged already, or belong to a publish that was answered with an error and
+        // was written all the same: its publisher repeats it.
         self.shared.put_acks_back(strays);
         for seq in &known {
             tracing::error!(seq, "an item is no longer in the file of the bus");

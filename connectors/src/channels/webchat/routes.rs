@@ -152,22 +152,26 @@ async fn visit(
 ) -> Result<HttpResponse, Refusal> {
     let VisitBody { site } = body(&wires, &request, payload).await?;
     let site = admit(&sites, &site, &request)?;
-    let known = match Token::of(&request)?.filter(|token| token.site() == &*site.name) {
-        Some(token) => visitors::resolve(&wires.wire, &token).await?,
-        None => None,
-    };
-    let (visitor, new_token) = if let Some(visitor) = known {
-        (visitor, None)
-    } else {
-        let (visitor, token) = arrive(&wires, &sites, site, &request).await?;
-        (visitor, Some(token))
-    };
+    let mut known = Token::of(&request)?.filter(|token| token.site() == &*site.name);
+    if let Some(token) = &known
+        && visitors::resolve(&wires.wire, token).await?.is_none()
+    {
+        known = None;
+    }
+    if known.is_none() {
+        count_newcomer(&wires, &sites, site, &request).await?;
+    }
+    let fresh = Token::mint(&site.name);
+    let (visitor, is_new) = visitors::arrive(&wires.wire, known.as_ref(), &fresh).await?;
+    if is_new {
+        metrics::counter!("loket_webchat_visitors_total", "site" => site.name.to_string()).increment(1);
+    }
     let History { messages, more, .. } = visitors::history(&wires.wire, &site.name, visitor, 0).await?;
     // Without kv there are no tickets; writing and reading over REST goes on.
     let ticket = visitors::issue_ticket(&wires.kv, &site.name, visitor).await.ok();
     Ok(HttpResponse::Ok().json(json!({
         "visitor_id": visitor,
-        "visitor_token": new_token.as_ref().map(Token::expose),
+        "visitor_token": is_new.then(|| fresh.expose()),
         "messages": messages,
         "more": more,
         "socket": format!("/webchat/v1/socket?site={}", site.name),
@@ -175,20 +179,16 @@ async fn visit(
     })))
 }
 
-/// A new visitor, counted before they are made.
-async fn arrive(
+/// New visitors are counted before they are made.
+async fn count_newcomer(
     wires: &Wires,
     sites: &Sites,
     site: &Site,
     request: &HttpRequest,
-) -> Result<(VisitorId, Token), Refusal> {
+) -> Result<(), Refusal> {
     let address = rates::address(request, &wires.trusted_proxies).to_string();
     rates::count(&wires.kv, "visitors_per_address", &address, sites.rates.visitors_per_address).await?;
-    rates::count(&wires.kv, "visitors_per_site", &site.name, sites.rates.visitors_per_site).await?;
-    let token = Token::mint(&site.name);
-    let visitor = visitors::arrive(&wires.wire, &token).await?;
-    metrics::counter!("loket_webchat_visitors_total", "site" => site.name.to_string()).increment(1);
-    Ok((visitor, token))
+    rates::count(&wires.kv, "visitors_per_site", &site.name, sites.rates.visitors_per_site).await
 }
 
 #[derive(Deserialize)]

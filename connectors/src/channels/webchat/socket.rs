@@ -467,3 +467,33 @@ impl Talk {
         Close::GoingAway
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_to_go_out_is_bounded_in_frames_and_in_bytes() {
+        let (outlet, _queue) = Outlet::new();
+        for _ in 0..QUEUE_FRAMES_MAX {
+            assert_eq!(outlet.send(&ToVisitor::Pong {}), Ok(()));
+        }
+        assert_eq!(outlet.send(&ToVisitor::Pong {}), Err(Close::TooSlow));
+        assert!(!outlet.has_room());
+
+        let (outlet, _queue) = Outlet::new();
+        assert!(outlet.has_room());
+        let detail = "x".repeat(QUEUE_BYTES_MAX / 4);
+        let large = || ToVisitor::Error {
+            code: "x",
+            detail: detail.clone(),
+            retry_after_s: None,
+            client_message_id: None,
+        };
+        for _ in 0..3 {
+            assert_eq!(outlet.send(&large()), Ok(()));
+        }
+        assert!(!outlet.has_room());
+        assert_eq!(outlet.send(&large()), Err(Close::TooSlow));
+    }
+}

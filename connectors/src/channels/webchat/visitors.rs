@@ -122,12 +122,20 @@ pub(super) async fn resolve(wire: &Wire, token: &Token) -> Result<Option<Visitor
     }
 }
 
-/// A new visitor with this token.
-pub(super) async fn arrive(wire: &Wire, token: &Token) -> Result<VisitorId, Refusal> {
-    let question =
-        WebchatAsk::Visit { site: token.site().to_owned(), token_hash: None, new_token_hash: token.hash() };
+/// A visit begins: of the visitor of the token `known`, else of a new one, whose token is `fresh`. True
+/// when they are new.
+pub(super) async fn arrive(
+    wire: &Wire,
+    known: Option<&Token>,
+    fresh: &Token,
+) -> Result<(VisitorId, bool), Refusal> {
+    let question = WebchatAsk::Visit {
+        site: fresh.site().to_owned(),
+        token_hash: known.map(Token::hash),
+        new_token_hash: fresh.hash(),
+    };
     match ask(wire, &question).await? {
-        WebchatReply::Visitor { visitor, .. } => Ok(visitor),
+        WebchatReply::Visitor { visitor, is_new, .. } => Ok((visitor, is_new)),
         WebchatReply::Unknown | WebchatReply::History { .. } => Err(unexpected()),
     }
 }

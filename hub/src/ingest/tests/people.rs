@@ -137,7 +137,7 @@ async fn names_the_latest_wins_and_ours_outranks() {
     let shown = async || {
         let identities = here.identities().await;
         let mut reader = here.store.read().await.unwrap();
-        let contact = contacts::contact(&mut reader, identities[0].contact_id).await.unwrap().unwrap();
+        let contact = contacts::contacts(&mut reader, &[identities[0].contact_id]).await.unwrap().remove(0);
         contacts::shown_name(&contact, &identities)
     };
     here.take(&[named(10, "a", "Newer"), named(5, "b", "Older")]).await;

@@ -335,14 +335,14 @@ async fn whole_callbacks_are_kept_sealed_for_seven_days() {
     here.publish(&[status(1, 0, "orphan", ProviderStatus::Sent), message(1, 0, "a")]).await;
     here.at_rest().await;
     let never = tokio_util::sync::CancellationToken::new();
-    here.clock.advance(Duration::from_secs(7 * 24 * 3600 - 60));
+    here.clock.advance(Duration::from_hours(7 * 24) - Duration::from_mins(1));
     crate::sweeps::sweep(&inner, &never).await.unwrap();
     assert_eq!(kept().await.len(), 1);
-    here.clock.advance(Duration::from_secs(120));
+    here.clock.advance(Duration::from_mins(2));
     crate::sweeps::sweep(&inner, &never).await.unwrap();
     assert!(kept().await.is_empty());
     // Keys that stand for no message are kept twice as long.
-    here.clock.advance(Duration::from_secs(8 * 24 * 3600));
+    here.clock.advance(Duration::from_hours(8 * 24));
     crate::sweeps::sweep(&inner, &never).await.unwrap();
     let mut reader = inner.store.read().await.unwrap();
     for (text, left) in [

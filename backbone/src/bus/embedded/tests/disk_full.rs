@@ -17,9 +17,9 @@ step prepare
 fill() { dd if=/dev/zero of="$DISK/$1" bs=4096 2>/dev/null || true; }
 fill filler
 dies start_without_a_byte_free
+dies start_without_a_ballast
 fill filler_of_the_ballast
 dies start_again
-rm "$DISK"/filler*
 step go_on
 
 rm -r "$DISK/bus"
@@ -95,6 +95,12 @@ async fn step() {
             pass(Duration::from_millis(1500)).await;
             std::process::abort();
         }
+        "start_without_a_ballast" => {
+            // There is room, but it is what acknowledging needs.
+            assert!(!ballast.exists());
+            assert!(unavailable(bus.publish("line", &[large(200)]).await));
+            std::process::abort();
+        }
         "start_again" => {
             assert_eq!(bus.depth("line", "crew").await.unwrap().items, 40, "what was acknowledged is gone");
             let held = lease(&*bus, "line", "crew", 40).await;
@@ -103,6 +109,10 @@ async fn step() {
         }
         "go_on" => {
             let more = [large(500)];
+            assert!(unavailable(bus.publish("line", &more).await));
+            for filler in ["filler", "filler_of_the_ballast"] {
+                std::fs::remove_file(fixture.dir.parent().unwrap().join(filler)).unwrap();
+            }
             eventually("there is room again", || async { bus.publish("line", &more).await.is_ok() }).await;
             eventually("and a new ballast", || async { ballast.exists() }).await;
             let mut expected: Vec<_> = (60..100).map(|number| number.to_string()).collect();

@@ -99,6 +99,27 @@ async fn only_so_many_numbers_ahead_of_what_was_leased_are_marked_after_a_crash(
 }
 
 #[tokio::test]
+async fn what_is_published_after_a_crash_is_not_marked_by_it() {
+    let fixture = Directory::new().await;
+    let bus = fixture.open().await;
+    bus.publish("line", &items(10, 10)).await.unwrap();
+    bus.close().await;
+    drop(bus);
+    let mut process = Process::start(&fixture, Role::Acknowledge);
+    process.hear_many(10).await;
+    contract::pass(Duration::from_secs(1)).await;
+    process.kill().await;
+    let mut process = Process::start(&fixture, Role::Publish);
+    process.hear_many(20).await;
+    process.kill().await;
+    let bus = fixture.open().await;
+    let came = drain(&*bus, "line", "crew").await;
+    assert!(came.len() >= 20);
+    assert!(came.iter().all(|(_, before)| !before), "new items got numbers beyond the old mark");
+    bus.close().await;
+}
+
+#[tokio::test]
 async fn what_does_not_fit_in_memory_is_read_back_from_the_file() {
     let fixture = Directory::new().await;
     let options = Options { cache_bytes: 2000, volatile_allowed: true, ..Options::default() };
@@ -168,4 +189,24 @@ async fn a_bus_that_is_dropped_without_being_closed_ends_in_order_too() {
     let came = drain(&*bus, "line", "crew").await;
     assert_eq!(came, items(4, 4)[1..].iter().map(|item| (item.clone(), false)).collect::<Vec<_>>());
     bus.close().await;
+}
+
+#[tokio::test]
+async fn a_publish_ends_at_its_deadline_when_the_file_does_not_answer() {
+    let lane = Arc::new(Lane::new(1, "line", "crew", 0, &Arc::new(Cache::new(0)), &Options::default()));
+    let (ops, stuck) = mpsc::channel(1);
+    let bus = Embedded {
+        shared: Arc::new(Shared::new(Clock::system(), vec![Arc::clone(&lane)])),
+        topics: HashMap::from([("line".to_owned(), Arc::from([lane]))]),
+        subjects: HashMap::new(),
+        ops,
+        tasks: Tasks::new(),
+    };
+    let one = [item(1, 1)];
+    let both = async { tokio::join!(bus.publish("line", &one), bus.publish("line", &one)) };
+    let (taken, queued) = tokio::time::timeout(PUBLISH_DEADLINE * 2, both).await.unwrap();
+    assert!(matches!(taken, Err(BusError::Deadline)), "one that the writer has: {taken:?}");
+    assert!(matches!(queued, Err(BusError::Deadline)), "one that found the queue full: {queued:?}");
+    drop(stuck);
+    assert!(matches!(bus.publish("line", &one).await, Err(BusError::Unavailable(_))));
 }

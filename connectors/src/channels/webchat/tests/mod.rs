@@ -27,6 +27,8 @@ const SHOP: &str = "https://shop.example.org";
 const OTHER: &str = "https://a.other.example.org";
 /// The most messages in one answer of the hub.
 const PAGE: usize = 100;
+/// The most bytes of text in one: the bus carries no answer over 1 MiB.
+const PAGE_BYTES: usize = 500_000;
 
 /// What the hub would keep.
 #[derive(Default)]
@@ -54,7 +56,17 @@ impl World {
 
     /// With these rates in the settings.
     async fn with(rates: Value) -> Self {
-        let ground = Ground::new().await;
+        Self::on(Ground::new().await, &rates)
+    }
+
+    /// With a kv that refuses every call.
+    async fn without_kv() -> Self {
+        let mut ground = Ground::new().await;
+        ground.kv = loket_backbone::kv::open("none:", ground.clock.clone()).unwrap();
+        Self::on(ground, &json!({}))
+    }
+
+    fn on(ground: Ground, rates: &Value) -> Self {
         let sites =
             json!({"shop": {"origins": [SHOP]}, "other": {"origins": ["https://*.other.example.org"]}});
         let section = json!({"sites": sites, "rates": rates});
@@ -237,8 +249,14 @@ fn answer(hub: &mut Kept, ask: WebchatAsk, fresh: VisitorId) -> WebchatReply {
             }
             let thread = hub.threads.get(&visitor).map(Vec::as_slice).unwrap_or_default();
             let mut messages: Vec<_> = thread.iter().filter(|m| m.seq > after_seq).cloned().collect();
-            let more = messages.len() > PAGE;
-            messages.truncate(PAGE);
+            let mut bytes = 0;
+            let fits = messages.iter().take(PAGE).take_while(|message| {
+                bytes += message.content.text.as_ref().map_or(0, String::len);
+                bytes < PAGE_BYTES
+            });
+            let fits = fits.count();
+            let more = messages.len() > fits;
+            messages.truncate(fits);
             WebchatReply::History { messages, more }
         }
     }

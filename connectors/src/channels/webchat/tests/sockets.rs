@@ -139,6 +139,8 @@ async fn a_lost_wake_up_costs_a_second_at_most() {
     let world = World::new().await;
     let visitor = world.visitor().await;
     let mut page = Page::enter(&world, &visitor.ticket, 0).await;
+    world.agent_writes(visitor.id, "found by the first look");
+    page.until("message").await;
     world.agent_writes(visitor.id, "nobody was woken");
     let began = world.ground.clock.instant();
     assert_eq!(page.until("message").await["message"]["text"], "nobody was woken");
@@ -399,4 +401,49 @@ async fn a_visitor_who_writes_while_the_bus_is_away_is_not_told_that_it_is_safe(
     let error = page.until("error").await;
     assert_eq!((&error["code"], &error["client_message_id"]), (&json!("not_safe"), &json!(uuid(1))));
     assert_eq!(error["retry_after_s"], 2);
+}
+
+#[tokio::test]
+async fn without_kv_a_program_still_talks() {
+    let world = World::without_kv().await;
+    let visit = world.post("/visits", None, json!({"site": "shop"})).await;
+    assert_eq!((visit.status, &visit.body["ticket"]), (200, &Value::Null));
+    let token = visit.body["visitor_token"].as_str().unwrap();
+    let visitor: VisitorId = visit.body["visitor_id"].as_str().unwrap().parse().unwrap();
+    assert_eq!(world.post("/tickets", Some(token), json!({})).await.refusal(), (503, "unavailable"));
+    let said = json!({"client_message_id": uuid(1), "text": "over REST"});
+    assert_eq!(world.post("/messages", Some(token), said).await.status, 202);
+    world.ingested(1).await;
+    let mut page = Page::open(&world, "shop", None, Some(token)).await.unwrap();
+    page.say(json!({"type": "hello"})).await;
+    assert_eq!(page.until("message").await["message"]["text"], "over REST");
+    page.say(json!({"type": "typing", "on": true})).await;
+    page.say(json!({"type": "message", "client_message_id": uuid(2), "text": "over the socket"})).await;
+    page.until("ack").await;
+    world.ingested(2).await;
+    world.agent_writes(visitor, "nobody can be woken");
+    while page.until("message").await["message"]["text"] != "nobody can be woken" {}
+}
+
+/// A page that does not read holds up nobody and costs a bounded amount of memory.
+#[tokio::test]
+async fn a_page_that_does_not_read_is_not_waited_for() {
+    let world = World::new().await;
+    let (slow, quick) = (world.visitor().await, world.visitor().await);
+    let long = "x".repeat(10_000);
+    for _ in 0..2_000 {
+        world.agent_writes(slow.id, &long);
+    }
+    let mut page = Page::enter(&world, &slow.ticket, 0).await;
+    let mut other = Page::enter(&world, &quick.ticket, 0).await;
+    let seq = world.agent_writes(quick.id, "for the quick one");
+    assert_eq!(other.until("message").await["message"]["seq"], seq);
+    // Once it reads again, all of it is there, in order.
+    let mut last = 0;
+    for _ in 0..2_000 {
+        let message = page.until("message").await;
+        let seq = message["message"]["seq"].as_i64().unwrap();
+        assert!(seq > last);
+        last = seq;
+    }
 }

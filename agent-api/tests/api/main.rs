@@ -1,0 +1,19 @@
+//! The agent API over a real listener, a real hub and an embedded bus. Every answer that any of
+//! these tests gets is also held against the OpenAPI document.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "a test ends at the first surprise, and its tasks end with it"
+)]
+
+mod access;
+mod document;
+mod harness;
+mod log;
+mod refusals;
+mod sockets;
+mod threads;

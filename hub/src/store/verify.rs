@@ -1,0 +1,392 @@
+//! What `loket verify` asks the store: set-based questions whose answer is empty in a sound one, and
+//! pages of whole tables for what only Rust can judge.
+
+use loket_protocol::time::Timestamp;
+
+use super::{Conn, Row, StoreError, listed, sql};
+
+/// A question with the sentence that its answers are told by.
+pub(crate) struct Question {
+    /// The invariant (`reliability-evidence` §4).
+    pub(crate) invariant: &'static str,
+    /// Answers rows with the text columns `a`, `b` and `c`; `$1` is how many at most, `$2` is now.
+    pub(crate) text: &'static str,
+    /// The sentence, with `{a}`, `{b}` and `{c}` to be filled in.
+    pub(crate) sentence: &'static str,
+}
+
+macro_rules! questions {
+    ($($invariant:literal, $sentence:literal, $text:literal;)+) => {
+        &[$(Question { invariant: $invariant, text: $text, sentence: $sentence },)+]
+    };
+}
+
+/// All questions. `CAST(… AS TEXT)` because a column has one type in every backend.
+pub(crate) const QUESTIONS: &[Question] = questions! {
+    // Conservation: what was accepted is somewhere.
+    "V1", "inbox key {a} says message {b}, which is not there",
+    "SELECT i.key AS a, i.effect_id AS b, '' AS c FROM inbox i WHERE i.effect = 'message' \
+     AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.id = i.effect_id) AND $2 > 0 LIMIT $1";
+    "V1", "inbox key {a} says parked item {b}, which is not there",
+    "SELECT i.key AS a, COALESCE(i.effect_id, 'none') AS b, '' AS c FROM inbox i WHERE i.effect = 'parked' \
+     AND NOT EXISTS (SELECT 1 FROM parked p WHERE p.id = i.effect_id) AND $2 > 0 LIMIT $1";
+    "V1", "inbox key {a} says a status that is not there",
+    "SELECT x.key AS a, '' AS b, '' AS c FROM (SELECT key FROM inbox WHERE effect = 'status' \
+     AND key LIKE 's|%' AND received_at > $2 - 82800000 EXCEPT SELECT 's|' || channel_kind || ':' || account \
+     || '|' || external_id || '|' || status || '|' || participant FROM statuses) x LIMIT $1";
+    "V1", "message {a} of the customer's (provider id {b}) has no inbox key: a repeat would double it",
+    "SELECT x.id AS a, COALESCE(m.external_id, m.client_message_id) AS b, '' AS c FROM \
+     (SELECT id FROM messages WHERE direction = 'in' AND (external_id IS NOT NULL OR client_message_id IS NOT NULL) \
+     EXCEPT SELECT effect_id FROM inbox WHERE effect = 'message' \
+     EXCEPT SELECT p.message_id FROM parked p JOIN inbox i ON i.effect_id = p.id) x \
+     JOIN messages m ON m.id = x.id WHERE $2 > 0 LIMIT $1";
+    "V1", "echo {a} (provider id {b}) has no inbox key: a repeat would double it",
+    "SELECT x.id AS a, m.external_id AS b, '' AS c FROM (SELECT id FROM messages WHERE direction = 'out' \
+     AND external_id IS NOT NULL EXCEPT SELECT message_id FROM outbound \
+     EXCEPT SELECT effect_id FROM inbox WHERE effect = 'message') x \
+     JOIN messages m ON m.id = x.id WHERE $2 > 0 LIMIT $1";
+    // Uniqueness, also when somebody dropped an index.
+    "V2", "provider id {b} on {c} is of {a} messages at once",
+    "SELECT CAST(COUNT(*) AS TEXT) AS a, external_id AS b, channel_kind || ':' || account AS c FROM messages \
+     WHERE external_id IS NOT NULL AND $2 > 0 GROUP BY channel_kind, account, external_id \
+     HAVING COUNT(*) > 1 LIMIT $1";
+    "V2", "provider id {b} is of message {a} and of a part of message {c}",
+    "SELECT m.id AS a, e.external_id AS b, e.message_id AS c FROM external_ids e JOIN messages m \
+     ON m.channel_kind = e.channel_kind AND m.account = e.account AND m.external_id = e.external_id \
+     WHERE m.id <> e.message_id AND NOT EXISTS (SELECT 1 FROM messages own WHERE own.id = e.message_id \
+     AND own.external_id IS NULL) AND $2 > 0 LIMIT $1";
+    "V2", "client message id {b} of identity {c} is of {a} messages at once",
+    "SELECT CAST(COUNT(*) AS TEXT) AS a, client_message_id AS b, identity_id AS c FROM messages \
+     WHERE client_message_id IS NOT NULL AND $2 > 0 GROUP BY identity_id, client_message_id \
+     HAVING COUNT(*) > 1 LIMIT $1";
+    "V2", "handle {b} on {c} is of {a} identities at once",
+    "SELECT CAST(COUNT(*) AS TEXT) AS a, MIN(identity_id) || ' and others' AS b, \
+     channel_kind || ':' || account AS c FROM handles WHERE identifies = 1 AND $2 > 0 \
+     GROUP BY channel_kind, account, kind, value HAVING COUNT(*) > 1 LIMIT $1";
+    // The log of each thread.
+    "V3", "thread {a} has counted to {b}, and its log has {c} entries",
+    "SELECT t.id AS a, CAST(t.seq AS TEXT) AS b, CAST(COALESCE(l.n, 0) AS TEXT) AS c FROM threads t \
+     LEFT JOIN (SELECT thread_id, COUNT(*) AS n FROM log WHERE thread_id IS NOT NULL GROUP BY thread_id) l \
+     ON l.thread_id = t.id WHERE t.seq <> COALESCE(l.n, 0) AND $2 > 0 LIMIT $1";
+    "V3", "the log of thread {a} has no entry {b}",
+    "SELECT l.thread_id AS a, CAST(l.thread_seq - 1 AS TEXT) AS b, '' AS c FROM log l \
+     WHERE l.thread_id IS NOT NULL AND l.thread_seq > 1 AND NOT EXISTS (SELECT 1 FROM log p \
+     WHERE p.thread_id = l.thread_id AND p.thread_seq = l.thread_seq - 1) AND $2 > 0 LIMIT $1";
+    "V3", "the log of thread {a} has an entry {b}, which no number gives",
+    "SELECT l.thread_id AS a, CAST(l.thread_seq AS TEXT) AS b, '' AS c FROM log l JOIN threads t \
+     ON t.id = l.thread_id WHERE (l.thread_seq < 1 OR l.thread_seq > t.seq) AND $2 > 0 LIMIT $1";
+    "V3", "entry {b} of the log is of thread {a}, which is not there",
+    "SELECT l.thread_id AS a, l.event_id AS b, '' AS c FROM log l WHERE l.thread_id IS NOT NULL \
+     AND NOT EXISTS (SELECT 1 FROM threads t WHERE t.id = l.thread_id) AND $2 > 0 LIMIT $1";
+    "V3", "message {a} has seq {b} of thread {c}, and the log has no such entry",
+    "SELECT m.id AS a, CAST(m.seq AS TEXT) AS b, m.thread_id AS c FROM messages m \
+     WHERE NOT EXISTS (SELECT 1 FROM log l WHERE l.thread_id = m.thread_id AND l.thread_seq = m.seq) \
+     AND $2 > 0 LIMIT $1";
+    // The one log.
+    "V5", "the log has no number {a}",
+    "SELECT CAST(l.seq - 1 AS TEXT) AS a, '' AS b, '' AS c FROM log l WHERE l.seq > 1 \
+     AND NOT EXISTS (SELECT 1 FROM log p WHERE p.seq = l.seq - 1) AND $2 > 0 LIMIT $1";
+    "V5", "entry {a} of the log waits for its number since {b}",
+    "SELECT event_id AS a, CAST(at AS TEXT) AS b, '' AS c FROM log WHERE seq IS NULL AND at < $2 - 5000 LIMIT $1";
+    "V5", "the sequencer has given {a} numbers, and the highest in the log is {b}",
+    "SELECT CAST(s.last_seq AS TEXT) AS a, CAST((SELECT COALESCE(MAX(seq), 0) FROM log) AS TEXT) AS b, '' AS c \
+     FROM sequencer s WHERE s.last_seq <> (SELECT COALESCE(MAX(seq), 0) FROM log) AND $2 > 0 LIMIT $1";
+    "V5", "event id {b} is of {a} entries at once",
+    "SELECT CAST(COUNT(*) AS TEXT) AS a, event_id AS b, '' AS c FROM log WHERE $2 > 0 GROUP BY event_id \
+     HAVING COUNT(*) > 1 LIMIT $1";
+    "V5", "in thread {a} entry {b} has a higher number in the log than the entry after it",
+    "SELECT l.thread_id AS a, CAST(l.thread_seq AS TEXT) AS b, '' AS c FROM log l JOIN log n \
+     ON n.thread_id = l.thread_id AND n.thread_seq = l.thread_seq + 1 WHERE n.seq < l.seq AND $2 > 0 LIMIT $1";
+    // Outgoing.
+    "V6", "message {a} was accepted, is {b}, and nothing will send it: its outbound row is not there",
+    "SELECT m.id AS a, m.status AS b, '' AS c FROM messages m WHERE m.direction = 'out' \
+     AND m.status IN ('queued', 'sending', 'unconfirmed') \
+     AND NOT EXISTS (SELECT 1 FROM outbound o WHERE o.message_id = m.id) AND $2 > 0 LIMIT $1";
+    "V6", "part {b} of message {a} is there without part {c}",
+    "SELECT o.message_id AS a, CAST(o.part AS TEXT) AS b, CAST(o.part - 1 AS TEXT) AS c FROM outbound o \
+     WHERE o.part > 0 AND NOT EXISTS (SELECT 1 FROM outbound p WHERE p.message_id = o.message_id \
+     AND p.part = o.part - 1) AND $2 > 0 LIMIT $1";
+    "V6", "part {b} of message {a} is outgoing, and the message is not there",
+    "SELECT o.message_id AS a, CAST(o.part AS TEXT) AS b, '' AS c FROM outbound o \
+     WHERE NOT EXISTS (SELECT 1 FROM messages m WHERE m.id = o.message_id) AND $2 > 0 LIMIT $1";
+    "V6", "part {b} of message {a} is {c} for longer than anything takes",
+    "SELECT o.message_id AS a, CAST(o.part AS TEXT) AS b, o.state AS c FROM outbound o \
+     WHERE o.state IN ('sending', 'unconfirmed') AND o.due_at < $2 - 60000 LIMIT $1";
+    "V6", "part {b} of message {a} is due for {c} ms and nobody publishes it",
+    "SELECT o.message_id AS a, CAST(o.part AS TEXT) AS b, CAST($2 - o.due_at AS TEXT) AS c FROM outbound o \
+     WHERE o.state = 'queued' AND o.due_at < $2 - 900000 AND NOT EXISTS (SELECT 1 FROM outbound e \
+     WHERE e.lane = o.lane AND e.position < o.position AND e.state IN ('queued', 'sending', 'unconfirmed')) \
+     AND NOT EXISTS (SELECT 1 FROM channels c WHERE c.channel_kind = o.channel_kind AND c.account = o.account \
+     AND (c.held_until > $2 OR c.health = 'reauthorise')) LIMIT $1";
+    "V6", "part {b} of message {a} was sent without a provider's id",
+    "SELECT o.message_id AS a, CAST(o.part AS TEXT) AS b, '' AS c FROM outbound o \
+     WHERE o.state = 'sent' AND o.external_id IS NULL AND $2 > 0 LIMIT $1";
+    "V6", "provider id {c} of part {b} of message {a} leads nowhere: its statuses would be orphans",
+    "SELECT o.message_id AS a, CAST(o.part AS TEXT) AS b, o.external_id AS c FROM outbound o \
+     WHERE o.external_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM external_ids e \
+     WHERE e.channel_kind = o.channel_kind AND e.account = o.account AND e.external_id = o.external_id) \
+     AND $2 > 0 LIMIT $1";
+    "V6", "part {b} of message {a} is {c} and has no claim",
+    "SELECT o.message_id AS a, CAST(o.part AS TEXT) AS b, o.state AS c FROM outbound o \
+     WHERE o.state IN ('sending', 'unconfirmed') AND (o.claim IS NULL OR o.claimed_at IS NULL) AND $2 > 0 LIMIT $1";
+    "V8", "a status of provider id {a} belongs to message {b}, which is not there",
+    "SELECT s.external_id AS a, s.message_id AS b, '' AS c FROM statuses s WHERE s.message_id IS NOT NULL \
+     AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.id = s.message_id) AND $2 > 0 LIMIT $1";
+    "V8", "a status of provider id {a} is an orphan, and message {b} has that id",
+    "SELECT s.external_id AS a, m.id AS b, '' AS c FROM statuses s JOIN messages m \
+     ON m.channel_kind = s.channel_kind AND m.account = s.account AND m.external_id = s.external_id \
+     WHERE s.message_id IS NULL AND m.direction = 'out' AND $2 > 0 LIMIT $1";
+    "V8", "outgoing message {a} has no status",
+    "SELECT m.id AS a, '' AS b, '' AS c FROM messages m WHERE m.direction = 'out' AND m.status IS NULL \
+     AND $2 > 0 LIMIT $1";
+    // Parked items.
+    "V10", "parked item {a} ({b}) has no inbox key: a repeat would park it again",
+    "SELECT p.id AS a, 'P-' || CAST(p.number AS TEXT) AS b, '' AS c FROM parked p \
+     WHERE NOT EXISTS (SELECT 1 FROM inbox i WHERE i.key = p.key) AND $2 > 0 LIMIT $1";
+    "V10", "parked item {a} ({b}) has no raw bytes: there is no way back",
+    "SELECT p.id AS a, 'P-' || CAST(p.number AS TEXT) AS b, '' AS c FROM parked p \
+     WHERE p.raw IS NULL AND (p.complete = 1 OR p.first_at < $2 - 3600000) LIMIT $1";
+    "V10", "parked item {a} ({b}) has a placeholder {c}, which is not there",
+    "SELECT p.id AS a, 'P-' || CAST(p.number AS TEXT) AS b, p.message_id AS c FROM parked p \
+     WHERE p.message_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.id = p.message_id) \
+     AND $2 > 0 LIMIT $1";
+    // Rows that refer to others.
+    "references", "thread {a} is of contact {b}, who is not there",
+    "SELECT t.id AS a, t.contact_id AS b, '' AS c FROM threads t \
+     WHERE NOT EXISTS (SELECT 1 FROM contacts c WHERE c.id = t.contact_id) AND $2 > 0 LIMIT $1";
+    "references", "contact {a} has no thread",
+    "SELECT c.id AS a, '' AS b, '' AS c FROM contacts c \
+     WHERE NOT EXISTS (SELECT 1 FROM threads t WHERE t.contact_id = c.id) AND $2 > 0 LIMIT $1";
+    "references", "contact {a} has {b} threads",
+    "SELECT contact_id AS a, CAST(COUNT(*) AS TEXT) AS b, '' AS c FROM threads WHERE $2 > 0 \
+     GROUP BY contact_id HAVING COUNT(*) > 1 LIMIT $1";
+    "references", "contact {a} has no identity",
+    "SELECT c.id AS a, '' AS b, '' AS c FROM contacts c \
+     WHERE NOT EXISTS (SELECT 1 FROM identities i WHERE i.contact_id = c.id) AND $2 > 0 LIMIT $1";
+    "references", "identity {a} is of contact {b}, who is not there",
+    "SELECT i.id AS a, i.contact_id AS b, '' AS c FROM identities i \
+     WHERE NOT EXISTS (SELECT 1 FROM contacts c WHERE c.id = i.contact_id) AND $2 > 0 LIMIT $1";
+    "references", "identity {a} has no handle: nobody can be written to and nobody is known by it",
+    "SELECT i.id AS a, '' AS b, '' AS c FROM identities i \
+     WHERE NOT EXISTS (SELECT 1 FROM handles h WHERE h.identity_id = i.id) AND $2 > 0 LIMIT $1";
+    "references", "a {b} handle is of identity {a}, which is not there",
+    "SELECT h.identity_id AS a, h.kind AS b, '' AS c FROM handles h \
+     WHERE NOT EXISTS (SELECT 1 FROM identities i WHERE i.id = h.identity_id) AND $2 > 0 LIMIT $1";
+    "references", "message {a} is of thread {b}, which is not there",
+    "SELECT m.id AS a, m.thread_id AS b, '' AS c FROM messages m \
+     WHERE NOT EXISTS (SELECT 1 FROM threads t WHERE t.id = m.thread_id) AND $2 > 0 LIMIT $1";
+    "references", "message {a} is of identity {b}, which is not there",
+    "SELECT m.id AS a, m.identity_id AS b, '' AS c FROM messages m WHERE m.identity_id IS NOT NULL \
+     AND NOT EXISTS (SELECT 1 FROM identities i WHERE i.id = m.identity_id) AND $2 > 0 LIMIT $1";
+    "references", "message {a} has no identity and is no note",
+    "SELECT m.id AS a, '' AS b, '' AS c FROM messages m WHERE m.identity_id IS NULL \
+     AND m.direction <> 'note' AND $2 > 0 LIMIT $1";
+    "references", "message {a} answers message {b}, which is not there",
+    "SELECT m.id AS a, m.reply_to_message_id AS b, '' AS c FROM messages m \
+     WHERE m.reply_to_message_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM messages r \
+     WHERE r.id = m.reply_to_message_id) AND $2 > 0 LIMIT $1";
+    "references", "the last message of thread {a} is {b}, which is not there",
+    "SELECT t.id AS a, t.last_message_id AS b, '' AS c FROM threads t WHERE t.last_message_id IS NOT NULL \
+     AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.id = t.last_message_id AND m.thread_id = t.id) \
+     AND $2 > 0 LIMIT $1";
+    "references", "thread {a} is assigned to {b}, who is not there",
+    "SELECT t.id AS a, t.assignee AS b, '' AS c FROM threads t WHERE t.assignee IS NOT NULL \
+     AND NOT EXISTS (SELECT 1 FROM agents g WHERE g.id = t.assignee) AND $2 > 0 LIMIT $1";
+    "references", "provider id {a} is of message {b}, which is not there",
+    "SELECT e.external_id AS a, e.message_id AS b, '' AS c FROM external_ids e \
+     WHERE NOT EXISTS (SELECT 1 FROM messages m WHERE m.id = e.message_id) AND $2 > 0 LIMIT $1";
+    "references", "a session is of agent {a}, who is not there",
+    "SELECT s.agent_id AS a, '' AS b, '' AS c FROM sessions s \
+     WHERE NOT EXISTS (SELECT 1 FROM agents g WHERE g.id = s.agent_id) AND $2 > 0 LIMIT $1";
+    "references", "a watermark is of identity {a}, which is not there",
+    "SELECT w.identity_id AS a, '' AS b, '' AS c FROM watermarks w \
+     WHERE NOT EXISTS (SELECT 1 FROM identities i WHERE i.id = w.identity_id) AND $2 > 0 LIMIT $1";
+    "references", "{a} has read thread {b}, which is not there",
+    "SELECT r.agent_id AS a, r.thread_id AS b, '' AS c FROM read_marks r \
+     WHERE NOT EXISTS (SELECT 1 FROM threads t WHERE t.id = r.thread_id) AND $2 > 0 LIMIT $1";
+};
+
+/// The answers to a question: `a`, `b`, `c`.
+pub(crate) async fn ask(
+    conn: &mut Conn,
+    question: &Question,
+    most: u32,
+    now: Timestamp,
+) -> Result<Vec<[String; 3]>, StoreError> {
+    let found = sql(question.text).bind(most).bind(now).patiently().all(conn).await?;
+    let read = |row: &Row| {
+        let column = |name| -> Result<String, StoreError> {
+            Ok(row.text_or_none(name)?.unwrap_or_else(|| "nothing".to_owned()))
+        };
+        Ok([column("a")?, column("b")?, column("c")?])
+    };
+    found.iter().map(read).collect()
+}
+
+/// Tables that are counted, by noun.
+pub(crate) const COUNTS: &[(&str, &str)] = &[
+    ("contacts", "SELECT COUNT(*) AS n FROM contacts"),
+    ("identities", "SELECT COUNT(*) AS n FROM identities"),
+    ("threads", "SELECT COUNT(*) AS n FROM threads"),
+    ("messages", "SELECT COUNT(*) AS n FROM messages"),
+    ("log entries", "SELECT COUNT(*) AS n FROM log"),
+    ("inbox keys", "SELECT COUNT(*) AS n FROM inbox"),
+    ("statuses", "SELECT COUNT(*) AS n FROM statuses"),
+    ("outgoing parts", "SELECT COUNT(*) AS n FROM outbound"),
+    ("parked items", "SELECT COUNT(*) AS n FROM parked"),
+];
+
+/// How many rows.
+pub(crate) async fn count(conn: &mut Conn, text: &'static str) -> Result<i64, StoreError> {
+    let row = sql(text).patiently().first(conn).await?;
+    row.map_or(Ok(0), |row| row.int("n"))
+}
+
+/// A table whose rows must be readable: where its pages go on, and its columns.
+pub(crate) struct Readable {
+    /// What a row is called.
+    pub(crate) noun: &'static str,
+    /// Answers `id` and the columns `one`, `two` and `three`; after `$1`, at most `$2`.
+    pub(crate) text: &'static str,
+    /// What they must be, in this order.
+    pub(crate) columns: [Option<Form>; 3],
+}
+
+/// What a column must hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Form {
+    /// `protocol::message::Content`.
+    Content,
+    /// A list of `protocol::message::Attachment`.
+    Attachments,
+    /// A list of `protocol::message::ProviderError`.
+    Errors,
+    /// A list of texts.
+    Texts,
+    /// Any object.
+    Object,
+}
+
+/// All tables with JSON in them, but for those that are read as what they are.
+pub(crate) const READABLE: &[Readable] = &[
+    Readable {
+        noun: "message",
+        text: "SELECT id, content AS one, attachments AS two, NULL AS three FROM messages WHERE id > $1 \
+               ORDER BY id LIMIT $2",
+        columns: [Some(Form::Content), Some(Form::Attachments), None],
+    },
+    Readable {
+        noun: "identity",
+        text: "SELECT id, preferences AS one, NULL AS two, NULL AS three FROM identities WHERE id > $1 \
+               ORDER BY id LIMIT $2",
+        columns: [Some(Form::Object), None, None],
+    },
+    Readable {
+        noun: "edit of provider id",
+        text: "SELECT target AS id, content AS one, attachments AS two, NULL AS three FROM edits \
+               WHERE target > $1 ORDER BY target LIMIT $2",
+        columns: [Some(Form::Content), Some(Form::Attachments), None],
+    },
+    Readable {
+        noun: "status of provider id",
+        text: "SELECT external_id AS id, MIN(errors) AS one, MIN(pricing) AS two, MAX(errors) AS three \
+               FROM statuses WHERE external_id > $1 GROUP BY external_id ORDER BY external_id LIMIT $2",
+        columns: [Some(Form::Errors), Some(Form::Texts), Some(Form::Errors)],
+    },
+];
+
+/// A page of a readable table: ids and columns.
+pub(crate) async fn page(
+    conn: &mut Conn,
+    table: &Readable,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<(String, [Option<String>; 3])>, StoreError> {
+    let found = sql(table.text).bind(after).bind(limit).patiently().all(conn).await?;
+    let read = |row: &Row| {
+        let columns = [row.text_or_none("one")?, row.text_or_none("two")?, row.text_or_none("three")?];
+        Ok((row.text("id")?, columns))
+    };
+    found.iter().map(read).collect()
+}
+
+/// An entry of the log as it stands in its row.
+pub(crate) struct LogRow {
+    pub(crate) row_id: i64,
+    pub(crate) event_id: String,
+    pub(crate) kind: String,
+    pub(crate) thread: Option<String>,
+    pub(crate) thread_seq: Option<i64>,
+    pub(crate) data: String,
+}
+
+/// A page of the log in the order of its rows.
+pub(crate) async fn log_page(conn: &mut Conn, after: i64, limit: u32) -> Result<Vec<LogRow>, StoreError> {
+    let found = sql("SELECT row_id, event_id, type, thread_id, thread_seq, data FROM log WHERE row_id > $1 \
+         ORDER BY row_id LIMIT $2")
+    .bind(after)
+    .bind(limit)
+    .patiently()
+    .all(conn)
+    .await?;
+    let read = |row: &Row| {
+        Ok(LogRow {
+            row_id: row.int("row_id")?,
+            event_id: row.text("event_id")?,
+            kind: row.text("type")?,
+            thread: row.text_or_none("thread_id")?,
+            thread_seq: row.int_or_none("thread_seq")?,
+            data: row.text("data")?,
+        })
+    };
+    found.iter().map(read).collect()
+}
+
+/// Thread and seq of these messages; at most `ROWS_MAX`.
+pub(crate) async fn places(
+    conn: &mut Conn,
+    messages: &[String],
+) -> Result<Vec<(String, String, i64)>, StoreError> {
+    if messages.is_empty() {
+        return Ok(Vec::new());
+    }
+    let values = messages.iter().map(|id| id.as_str().into()).collect();
+    let found =
+        listed(&["SELECT id, thread_id, seq FROM messages WHERE id IN"], values, "").all(conn).await?;
+    found.iter().map(|row| Ok((row.text("id")?, row.text("thread_id")?, row.int("seq")?))).collect()
+}
+
+/// Targets of marks that are kept: `reaction`, `edit` or `revoke`, account and provider id.
+pub(crate) async fn marks(conn: &mut Conn) -> Result<Vec<(String, String, String)>, StoreError> {
+    let found =
+        sql("SELECT 'reaction' AS mark, channel_kind || ':' || account AS account, target FROM reactions \
+         UNION SELECT 'edit', channel_kind || ':' || account, target FROM edits \
+         UNION SELECT 'revoke', channel_kind || ':' || account, target FROM revokes")
+        .patiently()
+        .all(conn)
+        .await?;
+    found.iter().map(|row| Ok((row.text("mark")?, row.text("account")?, row.text("target")?))).collect()
+}
+
+/// Sealed bytes of a parked item.
+pub(crate) struct SealedRow {
+    pub(crate) id: String,
+    pub(crate) number: i64,
+    pub(crate) sealed: Vec<u8>,
+}
+
+/// A page of parked items with their sealed bytes, by number.
+pub(crate) async fn sealed(conn: &mut Conn, after: i64, limit: u32) -> Result<Vec<SealedRow>, StoreError> {
+    let found = sql(
+        "SELECT id, number, raw FROM parked WHERE number > $1 AND raw IS NOT NULL ORDER BY number LIMIT $2",
+    )
+    .bind(after)
+    .bind(limit)
+    .patiently()
+    .all(conn)
+    .await?;
+    let read = |row: &Row| {
+        Ok(SealedRow { id: row.text("id")?, number: row.int("number")?, sealed: row.bytes("raw")? })
+    };
+    found.iter().map(read).collect()
+}
