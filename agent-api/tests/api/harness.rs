@@ -135,8 +135,16 @@ impl World {
         .unwrap();
         let tasks = Tasks::new();
         hub.start(&tasks);
-        let api =
-            AgentApi::new(hub.clone(), kv, clock.clone(), settings, figures, Arc::new(|| Ok(())), Arc::new(NoReread)).unwrap();
+        let api = AgentApi::new(
+            hub.clone(),
+            kv,
+            clock.clone(),
+            settings,
+            figures,
+            Arc::new(|| Ok(())),
+            Arc::new(NoReread),
+        )
+        .unwrap();
         api.start(&tasks);
         let mounted = api.clone();
         let server = HttpServer::new(move || {
