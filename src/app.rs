@@ -186,7 +186,9 @@ impl App {
         let settings: ApiSettings = config.section("api")?;
         let render = Arc::new(move || render.render());
         let reread = Arc::new(Channels(connectors.clone()));
-        let api = AgentApi::new(hub.clone(), kv, clock, settings, render, reread)?;
+        let public = connectors.clone();
+        let others_ready = Arc::new(move || public.ready());
+        let api = AgentApi::new(hub.clone(), kv, clock, settings, render, others_ready, reread)?;
         let shared = api_listen.listen == http.listen;
         let bind = |name: &str, address: &str| {
             TcpListener::bind(address).with_context(|| {

@@ -48,13 +48,24 @@ async fn reads_are_shed_before_writes_and_a_watcher_is_always_answered() {
 #[actix_web::test]
 async fn a_panic_is_an_answer_that_says_nothing_of_the_inside() {
     let figures = Arc::new(|| panic!("the inside of the house"));
-    let world = World::with_figures(roomy(), "memory:", figures).await;
+    let world = World::within(roomy(), "memory:", figures, Arc::new(|| Ok(()))).await;
     for _ in 0..3 {
         let answer = world.get("/metrics").go().await;
         assert_eq!((answer.status, answer.code()), (500, "internal"));
         assert!(!answer.body.to_string().contains("inside of the house"));
     }
     assert_eq!(world.get("/health/ready").go().await.status, 200);
+    world.end().await;
+}
+
+#[actix_web::test]
+async fn ready_speaks_for_the_other_roles_of_the_process() {
+    let others = Arc::new(|| Err("The ingress has no bus.".to_owned()));
+    let world = World::within(roomy(), "memory:", Arc::new(String::new), others).await;
+    let answer = world.get("/health/ready").go().await;
+    assert_eq!((answer.status, answer.code()), (503, "unavailable"));
+    assert_eq!(answer.body["detail"], "The ingress has no bus.");
+    assert_eq!(world.get("/health/live").go().await.status, 200);
     world.end().await;
 }
 

@@ -40,7 +40,8 @@ impl World {
     pub(crate) async fn start(options: Options) -> Self {
         // Another test of this process may have installed it: as good.
         let _already = rustls::crypto::ring::default_provider().install_default();
-        let folder = tempfile::tempdir().expect("a folder");
+        // Beside the build and not in the system's place for temporary files, which may be kept in memory.
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
         std::fs::write(folder.path().join("master.key"), "0123456789abcdefghijklmnopqrstuv").expect("a key");
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
         let mut world = Self {
