@@ -47,15 +47,11 @@ impl Hub {
 
     async fn answer(&self, leases: Vec<Box<dyn Lease>>) -> Result<(), HubError> {
         let asked: Vec<Option<Claim>> = leases.iter().map(|lease| Wire::read(lease.as_ref()).ok()).collect();
-        let mut tx = self.inner().store.begin_for_worker().await?;
-        let mut answers = Vec::with_capacity(asked.len());
-        for claim in &asked {
-            answers.push(match claim {
-                Some(claim) => decide(&mut tx, claim).await?,
-                None => ClaimAnswer::Refused,
-            });
-        }
-        tx.commit().await?;
+        let answers = match self.decide_all(&asked).await {
+            Ok(answers) => answers,
+            Err(error) if error.is_shared() || error.is_passing() => return Err(error.into()),
+            Err(_) => self.decide_singly(&asked).await?,
+        };
         for (lease, answer) in leases.into_iter().zip(answers) {
             let outcome = if answer == ClaimAnswer::Granted { "granted" } else { "refused" };
             metrics::counter!("loket_claim_answers_total", "answer" => outcome).increment(1);
@@ -65,6 +61,35 @@ impl Hub {
             }
         }
         Ok(())
+    }
+
+    async fn decide_all(&self, asked: &[Option<Claim>]) -> Result<Vec<ClaimAnswer>, StoreError> {
+        let mut tx = self.inner().store.begin_for_worker().await?;
+        let mut answers = Vec::with_capacity(asked.len());
+        for claim in asked {
+            answers.push(match claim {
+                Some(claim) => decide(&mut tx, claim).await?,
+                None => ClaimAnswer::Refused,
+            });
+        }
+        tx.commit().await?;
+        Ok(answers)
+    }
+
+    /// One of them fails on something of its own: it alone is refused.
+    async fn decide_singly(&self, asked: &[Option<Claim>]) -> Result<Vec<ClaimAnswer>, StoreError> {
+        let mut answers = Vec::with_capacity(asked.len());
+        for claim in asked {
+            match self.decide_all(std::slice::from_ref(claim)).await {
+                Ok(decided) => answers.extend(decided),
+                Err(error) if error.is_shared() || error.is_passing() => return Err(error),
+                Err(error) => {
+                    tracing::error!(%error, "a claim could not be decided; it is refused");
+                    answers.push(ClaimAnswer::Refused);
+                }
+            }
+        }
+        Ok(answers)
     }
 
     /// Decides one claim, as a sender on the bus would be answered.

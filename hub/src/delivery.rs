@@ -343,7 +343,8 @@ pub(crate) async fn settle_sent(
 
 /// A reaction of ours that was taken shows on its message from now on.
 async fn react(tx: &mut Tx, part: &Part) -> Result<(), StoreError> {
-    let Some(reaction) = &part.payload.content.reaction else { return Ok(()) };
+    let reaction = part.payload.as_ref().and_then(|payload| payload.content.reaction.as_ref());
+    let Some(reaction) = reaction else { return Ok(()) };
     let Some(external_id) = &reaction.external_id else { return Ok(()) };
     let target = Target { channel: &part.channel, external_id };
     let emoji = Some(reaction.emoji.as_str()).filter(|emoji| !emoji.is_empty());

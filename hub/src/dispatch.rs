@@ -20,6 +20,8 @@ use crate::{Hub, HubError, worker};
 
 /// How often it looks without being told to.
 const POLL: Duration = Duration::from_secs(1);
+/// How often the gauges of what waits are set.
+const GAUGES: Duration = Duration::from_secs(5);
 /// How many heads go out in one round.
 const HEADS_MAX: u32 = 64;
 /// How many overdue parts share one commit.
@@ -53,10 +55,15 @@ impl Hub {
     pub(crate) async fn dispatch(self, stop: CancellationToken) {
         let mut wakes = Some(self.inner().kv.listen());
         let mut failures = 0;
+        let mut looked = None;
         while !stop.is_cancelled() {
             match self.dispatch_round().await {
                 Ok(more) => {
                     failures = 0;
+                    if looked.is_none_or(|at| self.inner().clock.instant().duration_since(at) >= GAUGES) {
+                        looked = Some(self.inner().clock.instant());
+                        self.gauges().await;
+                    }
                     if !more {
                         self.wait_for_work(&stop, &mut wakes).await;
                     }
@@ -68,6 +75,27 @@ impl Hub {
                     }
                     worker::pause(&stop, failures).await;
                 }
+            }
+        }
+    }
+
+    /// How many replies wait and how many nobody knows of, by channel account.
+    async fn gauges(&self) {
+        let counts = async {
+            let mut reader = self.inner().store.read().await?;
+            outbound::counts(&mut reader).await
+        };
+        let Ok(counts) = counts.await else { return };
+        for channel in self.inner().accounts.keys() {
+            let count = counts.iter().find(|(counted, ..)| counted == channel);
+            let (queued, unconfirmed) =
+                count.map_or((0, 0), |(_, queued, unconfirmed)| (*queued, *unconfirmed));
+            for (name, value) in
+                [("loket_outbound_queued", queued), ("loket_outbound_unconfirmed", unconfirmed)]
+            {
+                let value = f64::from(u32::try_from(value).unwrap_or(u32::MAX));
+                metrics::gauge!(name, "channel" => channel.kind.to_string(), "account" => channel.account.clone())
+                    .set(value);
             }
         }
     }
@@ -94,19 +122,38 @@ impl Hub {
             .map(|row| row.channel)
             .collect();
         drop(reader);
-        let more = overdue.len() == OVERDUE_MAX as usize || heads.len() == HEADS_MAX as usize;
-        if !overdue.is_empty() {
-            let mut tx = self.inner().store.begin_for_worker().await?;
-            for part in &overdue {
-                self.inner().overdue(&mut tx, part).await?;
-            }
-            tx.commit().await?;
+        let mut more = heads.len() == HEADS_MAX as usize;
+        let damaged: Vec<Part> = heads.extract_if(.., |part| part.payload.is_none()).collect();
+        let all_at_once = overdue.len() == OVERDUE_MAX as usize;
+        let mut moved = true;
+        for part in overdue.iter().chain(&damaged) {
+            moved &= self.take_up(part).await?;
         }
+        more |= all_at_once && moved;
         let trials = one_a_trial(&mut heads, &in_trouble);
         if !heads.is_empty() {
             self.publish(&heads, &trials, now).await?;
         }
         Ok(more)
+    }
+
+    /// Takes up one part that waited too long or cannot be sent. What is wrong with it alone stops
+    /// nobody else: false then.
+    async fn take_up(&self, part: &Part) -> Result<bool, HubError> {
+        let done = async {
+            let mut tx = self.inner().store.begin_for_worker().await?;
+            self.inner().overdue(&mut tx, part).await?;
+            tx.commit().await
+        };
+        match done.await {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_shared() || error.is_passing() => Err(error.into()),
+            Err(error) => {
+                metrics::counter!("loket_outbound_unreadable_total").increment(1);
+                tracing::error!(%error, message.id = %part.message, "a part cannot be taken up; run loket verify");
+                Ok(false)
+            }
+        }
     }
 
     /// Publishes first and notes it afterwards: a crash between the two publishes twice, which the
@@ -168,7 +215,8 @@ fn one_a_trial(heads: &mut Vec<Part>, in_trouble: &HashSet<ChannelAccount>) -> V
 
 fn item(part: &Part) -> Result<Item, HubError> {
     let dispatch = Dispatch { message_id: part.message, part: part.index, number: part.standing.number };
-    let payload = OutboundMessage { dispatch, ..part.payload.clone() };
+    let unreadable = || HubError::Internal(format!("a part of message {} cannot be read", part.message));
+    let payload = OutboundMessage { dispatch, ..part.payload.clone().ok_or_else(unreadable)? };
     Wire::item(dispatch.outbox_id(), part.lane.clone(), part.message.to_string(), &payload)
         .map_err(|error| HubError::Internal(error.to_string()))
 }

@@ -30,8 +30,9 @@ pub(crate) enum Begun {
     },
 }
 
-fn place(principal: &str, idem: &Idempotency) -> String {
-    format!("idempotency|{principal}|{}|{}|{}", idem.method, idem.path, idem.key)
+/// Where a sealed answer belongs, for the seal.
+pub(crate) fn place(principal: &str, method: &str, path: &str, key: &str) -> String {
+    format!("idempotency|{principal}|{method}|{path}|{key}")
 }
 
 impl Hub {
@@ -66,7 +67,7 @@ impl Hub {
         let body = self
             .inner()
             .key
-            .open(&place(principal, &idem), &kept.answer)
+            .open(&place(principal, &idem.method, &idem.path, &idem.key), &kept.answer)
             .map_err(|error| unreadable(error.to_string()))?;
         let body = String::from_utf8(body).map_err(|error| unreadable(error.to_string()))?;
         metrics::counter!("loket_idempotent_replays_total").increment(1);
@@ -85,7 +86,8 @@ impl Hub {
         if body.len() > ANSWER_BYTES_MAX {
             return Err(HubError::invalid("", "this is too large for one request"));
         }
-        let sealed = self.inner().key.seal(&place(&once.principal, &idem), &body);
+        let place = place(&once.principal, &idem.method, &idem.path, &idem.key);
+        let sealed = self.inner().key.seal(&place, &body);
         idempotency::answer(tx, &once.principal, &idem, sealed).await?;
         Ok(())
     }

@@ -26,12 +26,13 @@ const RETRY_FOR_MS: i64 = 24 * 3_600_000;
 
 /// Until when the window of a recipient lets this part through; `None`: there is no end.
 fn window_end(part: &Part, terms: &Terms, capabilities: Option<&Capabilities>) -> Option<Timestamp> {
-    if part.payload.content.kind == "template" {
+    let payload = part.payload.as_ref()?;
+    if payload.content.kind == "template" {
         return None;
     }
     let capabilities = capabilities?;
     let ordinary = capabilities.window_ms?;
-    let human = capabilities.human_window_ms.filter(|_| part.payload.written_by_person);
+    let human = capabilities.human_window_ms.filter(|_| payload.written_by_person);
     Some(terms.window_opened_at?.plus_millis(human.map_or(ordinary, |human| human.max(ordinary))))
 }
 
@@ -195,6 +196,19 @@ impl Inner {
                 lose(tx, &mut part, &was, at).await
             }
             PartState::Unconfirmed => self.unsettled(tx, part).await,
+            PartState::Queued if part.payload.is_none() => {
+                part.standing = Standing { state: PartState::Failed, ..was.clone() };
+                part.error = Some(PartError {
+                    at: tx.now(),
+                    class: None,
+                    code: None,
+                    subcode: None,
+                    sentence: "This message is damaged in our store and cannot be sent; write it again."
+                        .to_owned(),
+                });
+                outbound::save(tx, &part, &was).await?;
+                refresh(tx, part.message).await
+            }
             PartState::Queued | PartState::Sent | PartState::Failed => Ok(()),
         }
     }
@@ -204,7 +218,7 @@ impl Inner {
         let was = part.standing.clone();
         let terms = outbound::terms(tx, &part).await?;
         let capabilities = self.accounts.get(&part.channel).map(|account| &account.capabilities);
-        let is_template = part.payload.content.kind == "template";
+        let is_template = part.payload.as_ref().is_some_and(|payload| payload.content.kind == "template");
         let policy = if terms.by_bot && !is_template {
             UnconfirmedPolicy::ResendOnce
         } else {

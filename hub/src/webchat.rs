@@ -58,16 +58,23 @@ impl Hub {
     }
 
     async fn answer_visitors(&self, leases: Vec<Box<dyn Lease>>) -> Result<(), HubError> {
+        let mut shared = None;
         for lease in leases {
             let answer = match Wire::read::<WebchatAsk>(lease.as_ref()) {
-                Ok(ask) => self.webchat(ask).await?,
-                Err(_) => WebchatReply::Unknown,
+                Ok(ask) => self.webchat(ask).await,
+                Err(_) => Ok(WebchatReply::Unknown),
             };
-            if let Err(error) = Wire::reply(lease, &answer).await {
-                tracing::debug!(%error, "an answer to web chat was lost");
+            match answer {
+                Ok(answer) => {
+                    if let Err(error) = Wire::reply(lease, &answer).await {
+                        tracing::debug!(%error, "an answer to web chat was lost");
+                    }
+                }
+                // Left without an answer: web chat says that it is busy, and the others go on.
+                Err(error) => shared = Some(error),
             }
         }
-        Ok(())
+        shared.map_or(Ok(()), Err)
     }
 
     /// The channel account of a site, when it is configured.

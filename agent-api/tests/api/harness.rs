@@ -16,8 +16,9 @@ use loket_hub::{Hub, HubSettings, MasterKey, NewAgent, NewKey, Reread, StoreSett
 use loket_protocol::agent::Role;
 use loket_protocol::channel::{AccountSettings, Capabilities, ChannelAccount, ChannelKind};
 use loket_protocol::contact::{Customer, Handle, HandleKind};
-use loket_protocol::inbound::{Fact, INBOUND_VERSION, InboundEvent, MessageFact, Problem};
+use loket_protocol::inbound::{Fact, INBOUND_VERSION, InboundEvent, MessageFact};
 use loket_protocol::message::Content;
+use loket_protocol::problem::Problem;
 use loket_protocol::time::Timestamp;
 use loket_protocol::topics::{INBOUND, SUBJECTS, TOPICS};
 use reqwest::header::HeaderMap;

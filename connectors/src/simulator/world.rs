@@ -275,6 +275,7 @@ impl World {
             parent_bsuid: new.parent_bsuid.filter(|_| is_whatsapp),
             username: new.username.filter(|_| is_whatsapp),
             hides_phone: new.hides_phone,
+            hides_profile: new.hides_profile,
             psid,
             page,
             is_online: true,
@@ -360,6 +361,15 @@ impl World {
 
     pub(crate) fn chat(&mut self, account: &str, customer: &str) -> &mut Chat {
         self.chats.entry((account.to_owned(), customer.to_owned())).or_default()
+    }
+
+    /// All conversations of a customer, with their channel accounts.
+    pub(crate) fn chats_of(&self, customer: &str) -> impl Iterator<Item = (&str, &Chat)> {
+        let numbers = self.settings.numbers.iter().map(|number| number.phone_number_id.as_str());
+        let pages = self.settings.pages.iter().map(|page| page.page_id.as_str());
+        numbers.chain(pages).filter_map(move |account| {
+            Some((account, self.chats.get(&(account.to_owned(), customer.to_owned()))?))
+        })
     }
 
     /// Puts a message on the phone.

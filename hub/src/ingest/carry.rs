@@ -2,8 +2,9 @@
 //! and how one is set aside that cannot be.
 
 use loket_backbone::bus::Item;
-use loket_protocol::inbound::{INBOUND_VERSION, InboundEvent, ParkReason, Problem, RawCallback};
+use loket_protocol::inbound::{INBOUND_VERSION, InboundEvent};
 use loket_protocol::outbound::SendReport;
+use loket_protocol::problem::{ParkReason, Problem, RawCallback};
 use loket_protocol::topics;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;

@@ -46,8 +46,8 @@ pub(crate) struct Part {
     pub(crate) channel: ChannelAccount,
     /// To whom.
     pub(crate) identity: IdentityId,
-    /// What to send.
-    pub(crate) payload: OutboundMessage,
+    /// What to send; `None` when its row is damaged and it cannot be read any more.
+    pub(crate) payload: Option<OutboundMessage>,
     /// Where it stands.
     pub(crate) standing: Standing<String>,
     /// When the present or last claim was given.
@@ -97,7 +97,7 @@ fn part_of(row: &Row) -> Result<Part, StoreError> {
         lane: row.text("lane")?,
         channel: channel(row)?,
         identity: row.parsed("identity_id")?,
-        payload: row.json("payload")?,
+        payload: row.json("payload").ok(),
         standing: Standing {
             state,
             number: small(row, "dispatch_no")?,
@@ -110,8 +110,24 @@ fn part_of(row: &Row) -> Result<Part, StoreError> {
         tries: small(row, "tries")?,
         external_id: row.text_or_none("external_id")?,
         sent_at: row.time_or_none("sent_at")?,
-        error: row.json_or_none("error")?,
+        // Only words: a damaged text must not stop what it is about.
+        error: row.json_or_none("error").unwrap_or_default(),
     })
+}
+
+/// The rows that can be read. One that cannot must not stop the others; `verify` names it.
+fn readable(found: &[Row]) -> Vec<Part> {
+    let mut parts = Vec::with_capacity(found.len());
+    for row in found {
+        match part_of(row) {
+            Ok(part) => parts.push(part),
+            Err(error) => {
+                metrics::counter!("loket_outbound_unreadable_total").increment(1);
+                tracing::error!(%error, "an outgoing part cannot be read; run loket verify");
+            }
+        }
+    }
+    parts
 }
 
 /// One part.
@@ -239,7 +255,7 @@ pub(crate) async fn due_heads(conn: &mut Conn, now: Timestamp, most: u32) -> Res
     .bind(most)
     .all(conn)
     .await?;
-    found.iter().map(part_of).collect()
+    Ok(readable(&found))
 }
 
 /// Notes that a dispatch was published, unless it moved meanwhile.
@@ -266,7 +282,7 @@ pub(crate) async fn overdue(conn: &mut Conn, now: Timestamp, most: u32) -> Resul
     .bind(most)
     .all(conn)
     .await?;
-    found.iter().map(part_of).collect()
+    Ok(readable(&found))
 }
 
 /// All unconfirmed parts, oldest claim first.

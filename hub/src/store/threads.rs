@@ -77,10 +77,7 @@ pub(crate) async fn list(
     let (at, id) = before.unwrap_or((i64::MAX, String::new()));
     // Each filter is a fixed text, so that the planner sees only those that are asked for; a number
     // whose filter is not asked for is bound all the same, with its type, and unused.
-    let mut text = vec![
-        SELECT,
-        "WHERE t.last_message_at > 0 AND (t.last_message_at < $1 OR (t.last_message_at = $1 AND t.id < $2)) ",
-    ];
+    let mut text = vec![SELECT, "WHERE t.last_message_at > 0 AND (t.last_message_at, t.id) < ($1, $2) "];
     if filter.status.is_some() {
         text.push("AND t.status = $4 ");
     }

@@ -132,6 +132,12 @@ pub(crate) const QUESTIONS: &[Question] = questions! {
     "V6", "part {b} of message {a} is {c} and has no claim",
     "SELECT o.message_id AS a, CAST(o.part AS TEXT) AS b, o.state AS c FROM outbound o \
      WHERE o.state IN ('sending', 'unconfirmed') AND (o.claim IS NULL OR o.claimed_at IS NULL) AND $2 > 0 LIMIT $1";
+    "V6", "part {b} of message {a} was sent again {c} times, and fewer decisions to do so are written down",
+    "SELECT o.message_id AS a, CAST(o.part AS TEXT) AS b, CAST(o.resends AS TEXT) AS c FROM outbound o \
+     JOIN messages m ON m.id = o.message_id WHERE o.resends > 0 AND o.resends > \
+     (SELECT COUNT(*) FROM log l WHERE l.thread_id = m.thread_id AND l.type = 'message.unconfirmed' \
+     AND l.data LIKE '%' || m.id || '%') + (SELECT COUNT(*) FROM audit u WHERE u.act = 'outbound.resent' \
+     AND u.object = m.id) AND $2 > 0 LIMIT $1";
     "V8", "a status of provider id {a} belongs to message {b}, which is not there",
     "SELECT s.external_id AS a, s.message_id AS b, '' AS c FROM statuses s WHERE s.message_id IS NOT NULL \
      AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.id = s.message_id) AND $2 > 0 LIMIT $1";
@@ -291,6 +297,12 @@ pub(crate) const READABLE: &[Readable] = &[
         columns: [Some(Form::Content), Some(Form::Attachments), None],
     },
     Readable {
+        noun: "outgoing part of",
+        text: "SELECT message_id AS id, MIN(error) AS one, MAX(error) AS two, NULL AS three FROM outbound \
+               WHERE message_id > $1 GROUP BY message_id ORDER BY message_id LIMIT $2",
+        columns: [Some(Form::Object), Some(Form::Object), None],
+    },
+    Readable {
         noun: "status of provider id",
         text: "SELECT external_id AS id, MIN(errors) AS one, MIN(pricing) AS two, MAX(errors) AS three \
                FROM statuses WHERE external_id > $1 GROUP BY external_id ORDER BY external_id LIMIT $2",
@@ -390,6 +402,39 @@ pub(crate) async fn sealed(conn: &mut Conn, after: i64, limit: u32) -> Result<Ve
     .await?;
     let read = |row: &Row| {
         Ok(SealedRow { id: row.text("id")?, number: row.int("number")?, sealed: row.bytes("raw")? })
+    };
+    found.iter().map(read).collect()
+}
+
+/// A write that was answered, with its sealed answer.
+pub(crate) struct AnsweredRow {
+    /// Principal, method, path and key.
+    pub(crate) scope: [String; 4],
+    pub(crate) sealed: Vec<u8>,
+}
+
+/// A page of the writes whose answers are kept, in the order of their scopes.
+pub(crate) async fn answered(
+    conn: &mut Conn,
+    after: &[String; 4],
+    limit: u32,
+) -> Result<Vec<AnsweredRow>, StoreError> {
+    let [principal, method, path, key] = after;
+    let found = sql(
+        "SELECT principal, method, path, key, answer FROM idempotency \
+         WHERE (principal, method, path, key) > ($1, $2, $3, $4) ORDER BY principal, method, path, key LIMIT $5",
+    )
+    .bind(principal)
+    .bind(method)
+    .bind(path)
+    .bind(key)
+    .bind(limit)
+    .patiently()
+    .all(conn)
+    .await?;
+    let read = |row: &Row| {
+        let scope = [row.text("principal")?, row.text("method")?, row.text("path")?, row.text("key")?];
+        Ok(AnsweredRow { scope, sealed: row.bytes("answer")? })
     };
     found.iter().map(read).collect()
 }

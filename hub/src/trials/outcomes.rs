@@ -404,3 +404,20 @@ async fn an_address_that_the_provider_told_is_learnt_unless_it_is_somebodys() {
     assert_eq!(to, [Handle::new(HandleKind::Bsuid, "NL.2"), Handle::new(HandleKind::Phone, "31600000001")]);
     world.is_sound().await;
 }
+
+#[tokio::test]
+async fn a_damaged_row_fails_alone_and_the_others_go_on() {
+    let world = World::new().await;
+    let anna = world.anna().await;
+    let message = world.says(&world.agent(), anna, "Stuk").await;
+    world.run("UPDATE outbound SET payload = '{'").await;
+    let bert = world.customer(&whatsapp(), Handle::new(HandleKind::Phone, "31600000009")).await;
+    let next = world.says(&world.agent(), bert, "Heel").await;
+    let dispatch = world.claimed().await;
+    assert_eq!(dispatch.message_id, next.id);
+    let broken = world.message(message.id).await;
+    assert_eq!(broken.status, Some(MessageStatus::Failed));
+    assert!(broken.status_detail.expect("a detail")["sentence"].as_str().expect("words").contains("damaged"));
+    let verdict = world.hub.verify().await.expect("verified");
+    assert!(verdict.findings.iter().any(|finding| finding.sentence.contains(&message.id.to_string())));
+}

@@ -9,11 +9,12 @@ use loket_protocol::contact::{Customer as Named, Handle, HandleKind};
 use loket_protocol::delivery::{ProviderStatus, SendClass};
 use loket_protocol::ids::VisitorId;
 use loket_protocol::inbound::{
-    EditFact, Fact, INBOUND_VERSION, InboundEvent, MessageFact, ParkReason, ReactionFact, RevokeFact,
-    StatusFact, WatermarkFact,
+    EditFact, Fact, INBOUND_VERSION, InboundEvent, MessageFact, ReactionFact, RevokeFact, StatusFact,
+    WatermarkFact,
 };
 use loket_protocol::message::Content;
 use loket_protocol::outbound::Outcome;
+use loket_protocol::problem::ParkReason;
 use loket_protocol::time::Timestamp;
 use loket_protocol::topics::{SUBJECTS, TOPICS};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
@@ -21,7 +22,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
 
 use super::world::{Customer, World, accounts, picture, says, site, status, whatsapp};
 use crate::parked::{Parking, Placeholder, park};
-use crate::requests::{Finding, NewAgent, NewReply};
+use crate::requests::{Finding, Idempotency, NewAgent, NewReply};
 use crate::store::sequencer;
 use crate::{Hub, HubSettings, MasterKey, StoreSettings, Target, ingest};
 
@@ -157,6 +158,14 @@ async fn full() -> World {
     world.report(dispatch, Outcome::Unconfirmed { why: "reset".into() }).await;
     world.says(&agent, cas, "Wacht").await;
     world.hub.note(&agent, cas.thread, "Let op", None).await.expect("noted");
+    let idem = Idempotency {
+        method: "POST".into(),
+        path: "/v1/notes".into(),
+        key: "k".into(),
+        fingerprint: "f".into(),
+        status: 201,
+    };
+    world.hub.note(&agent, cas.thread, "Beloofd", Some(idem)).await.expect("noted");
     world.hub.mark_read(&agent, cas.thread, 3).await.expect("marked");
 
     let visitor: VisitorId = world.clock.id();
@@ -251,7 +260,7 @@ const DAMAGES: &[(&str, &str, &str)] = &[
     ("DELETE FROM log WHERE type = 'note.added'", "V3", "has no entry"),
     ("UPDATE threads SET seq = seq + 1", "V3", "has counted to"),
     ("UPDATE log SET thread_seq = thread_seq + 100 WHERE type = 'note.added'", "V3", "which no number gives"),
-    ("UPDATE messages SET seq = 90 WHERE direction = 'note'", "V3", "has seq 90"),
+    ("UPDATE messages SET seq = 90 WHERE content LIKE '%Let op%'", "V3", "has seq 90"),
     (
         "UPDATE messages SET seq = -seq WHERE external_id IN ('wamid.in.1', 'wamid.echo'); \
          UPDATE messages SET seq = (SELECT -SUM(seq) FROM messages WHERE seq < 0) + seq WHERE seq < 0",
@@ -294,7 +303,15 @@ const DAMAGES: &[(&str, &str, &str)] = &[
     ),
     ("DELETE FROM external_ids WHERE external_id = 'wamid.out.1'", "V6", "would be orphans"),
     ("UPDATE outbound SET claim = NULL WHERE state = 'unconfirmed'", "V6", "has no claim"),
-    ("UPDATE outbound SET payload = '{}' WHERE state = 'queued'", "readable", "a part of message msg_"),
+    ("UPDATE outbound SET resends = 2 WHERE state = 'unconfirmed'", "V6", "sent again 2 times"),
+    (
+        "DELETE FROM messages WHERE content LIKE '%Beloofd%'",
+        "V1",
+        "POST /v1/notes was answered with message msg_",
+    ),
+    ("UPDATE idempotency SET answer = x'00'", "V1", "POST /v1/notes by"),
+    ("UPDATE outbound SET payload = '{}' WHERE state = 'queued'", "readable", "of message msg_"),
+    ("UPDATE outbound SET error = '{' WHERE state = 'unconfirmed'", "readable", "outgoing part of msg_"),
     (
         "UPDATE outbound SET payload = (SELECT payload FROM outbound WHERE external_id = 'wamid.out.0') WHERE state = 'queued'",
         "V6",

@@ -140,7 +140,7 @@ async fn text_and_pictures_are_parts_in_order_in_one_lane() {
     for _ in 0..3 {
         // Only the head is on the bus.
         let dispatch = world.claimed().await;
-        kinds.push(world.part(dispatch).await.payload.content.kind);
+        kinds.push(world.part(dispatch).await.payload.expect("readable").content.kind);
         world.sent(dispatch, &format!("wamid.{}", dispatch.part)).await;
     }
     assert_eq!(kinds, ["text", "image", "image"]);
@@ -247,7 +247,7 @@ async fn quotes_and_reactions_name_what_the_provider_knows() {
     world.sent(dispatch, "wamid.1").await;
     let quote = world.reply(&agent, anna, quoting).await.expect("accepted");
     let dispatch = world.claimed().await;
-    assert_eq!(world.part(dispatch).await.payload.reply_to.as_deref(), Some("wamid.1"));
+    assert_eq!(world.part(dispatch).await.payload.expect("readable").reply_to.as_deref(), Some("wamid.1"));
     assert_eq!(quote.reply_to.and_then(|to| to.message_id), Some(first.id));
     world.sent(dispatch, "wamid.2").await;
 
@@ -265,7 +265,7 @@ async fn quotes_and_reactions_name_what_the_provider_knows() {
     };
     world.reply(&agent, anna, heart("❤️")).await.expect("accepted");
     let dispatch = world.claimed().await;
-    let payload = world.part(dispatch).await.payload;
+    let payload = world.part(dispatch).await.payload.expect("readable");
     assert_eq!(payload.content.reaction.and_then(|r| r.external_id).as_deref(), Some("wamid.1"));
     assert!(world.message(first.id).await.reactions.is_empty(), "not before it was taken");
     world.sent(dispatch, "wamid.3").await;

@@ -77,7 +77,11 @@ async fn page(reader: &mut Conn, messages: Vec<Outgoing>, findings: &mut Finding
 
 fn payloads(message: &Outgoing, parts: &[Part], findings: &mut Findings) {
     for part in parts {
-        let dispatch = part.payload.dispatch;
+        let Some(payload) = &part.payload else {
+            findings.add("readable", format!("part {} of message {} cannot be read", part.index, message.id));
+            continue;
+        };
+        let dispatch = payload.dispatch;
         if dispatch.message_id != message.id || dispatch.part != part.index {
             findings.add(
                 "V6",
@@ -89,7 +93,7 @@ fn payloads(message: &Outgoing, parts: &[Part], findings: &mut Findings) {
                 ),
             );
         }
-        if part.payload.to.is_empty() {
+        if payload.to.is_empty() {
             findings
                 .add("V6", format!("part {} of message {} has no address to go to", part.index, message.id));
         }

@@ -46,6 +46,7 @@ impl Hub {
         entries::check(&mut reader, &mut findings).await?;
         delivery::check(&mut reader, &mut findings).await?;
         readable::check(&mut reader, &self.inner().key, &mut findings).await?;
+        verdict.checked.push("readable".to_owned());
         verdict.findings = findings.0;
         metrics::gauge!("loket_verify_findings")
             .set(f64::from(u32::try_from(verdict.findings.len()).unwrap_or(u32::MAX)));

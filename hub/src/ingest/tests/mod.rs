@@ -4,6 +4,7 @@
 mod appending;
 mod orders;
 mod people;
+mod reading;
 mod worker;
 
 use loket_backbone::clock::Clock;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use loket_backbone::bus::{self, Item, Wire};
 use loket_backbone::kv::{self, SharedKv};
 use loket_backbone::tasks::Tasks;
-use loket_protocol::inbound::{ParkReason, Problem, RawCallback, RawPiece};
+use loket_protocol::channel::{AccountSettings, Capabilities};
+use loket_protocol::problem::{ParkReason, Problem, RawCallback, RawPiece};
 use loket_protocol::topics::{self, CALLBACKS, INBOUND, PARKED};
 
 use super::*;
@@ -18,10 +19,10 @@ use crate::seal::MasterKey;
 use crate::settings::{HubSettings, StoreSettings};
 
 /// A hub at work on a bus of its own.
-struct AtWork {
-    hub: Hub,
+pub(super) struct AtWork {
+    pub(super) hub: Hub,
     wire: Wire,
-    clock: Clock,
+    pub(super) clock: Clock,
     tasks: Tasks,
     _folder: tempfile::TempDir,
 }
@@ -38,17 +39,29 @@ impl AtWork {
             ..HubSettings::default()
         };
         let key = MasterKey::from_bytes(&[5; 32]);
-        let hub = Hub::open(&settings, key, Vec::new(), wire.clone(), kv(clock.clone()), clock.clone());
+        let accounts = vec![AccountSettings {
+            channel: number_201(),
+            name: "front desk".into(),
+            capabilities: Capabilities {
+                window_ms: Some(24 * 60 * 60 * 1000),
+                human_window_ms: None,
+                reads_the_thread: false,
+                text_chars_max: 4096,
+                content_types: vec!["text".into()],
+                reactions: true,
+            },
+        }];
+        let hub = Hub::open(&settings, key, accounts, wire.clone(), kv(clock.clone()), clock.clone());
         let at_work = Self { hub: hub.await.unwrap(), wire, clock, tasks: Tasks::new(), _folder: folder };
         at_work.hub.start(&at_work.tasks);
         at_work
     }
 
-    async fn with_kv() -> Self {
+    pub(super) async fn with_kv() -> Self {
         Self::new(|clock| kv::open("memory:", clock).unwrap()).await
     }
 
-    async fn publish(&self, events: &[InboundEvent]) {
+    pub(super) async fn publish(&self, events: &[InboundEvent]) {
         let items: Vec<Item> = events
             .iter()
             .map(|event| Wire::item(event.key(), event.lane(), "trace".into(), event).unwrap())
@@ -80,7 +93,7 @@ impl AtWork {
     }
 
     /// Nothing is waiting on the topics that ingest reads, and the log is numbered.
-    async fn at_rest(&self) {
+    pub(super) async fn at_rest(&self) {
         eventually("the hub to be at rest", async || {
             for topic in [INBOUND.name, PARKED.name, CALLBACKS.name] {
                 if self.wire.bus().depth(topic, "hub").await.unwrap().items > 0 {
@@ -92,7 +105,7 @@ impl AtWork {
         .await;
     }
 
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         assert!(self.tasks.stop(Duration::from_secs(10)).await, "all tasks end when they are told to");
         self.hub.close().await;
         self.wire.bus().close().await;
