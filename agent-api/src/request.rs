@@ -103,7 +103,11 @@ impl Query {
     /// The cursor.
     pub(crate) fn cursor(&self) -> Result<Option<&str>, Problem> {
         match self.text("cursor") {
-            Some(cursor) if cursor.is_empty() || cursor.len() > CURSOR_CHARS_MAX => {
+            Some(cursor)
+                if cursor.is_empty()
+                    || cursor.len() > CURSOR_CHARS_MAX
+                    || !cursor.bytes().all(|byte| byte.is_ascii_graphic()) =>
+            {
                 Err(Self::refuse("cursor", "the next_cursor of an earlier page"))
             }
             cursor => Ok(cursor),

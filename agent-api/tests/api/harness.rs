@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer};
-use loket_agent_api::{AgentApi, ApiSettings, RenderMetrics};
+use loket_agent_api::{AgentApi, ApiSettings, OthersReady, RenderMetrics};
 use loket_backbone::bus::{self, Item, Wire};
 use loket_backbone::clock::Clock;
 use loket_backbone::http::{self, Limits};
@@ -109,10 +109,16 @@ impl World {
     }
 
     pub(crate) async fn with(settings: ApiSettings, kv_url: &str) -> Self {
-        Self::with_figures(settings, kv_url, Arc::new(|| "# no recorder\n".to_owned())).await
+        Self::within(settings, kv_url, Arc::new(|| "# no recorder\n".to_owned()), Arc::new(|| Ok(()))).await
     }
 
-    pub(crate) async fn with_figures(settings: ApiSettings, kv_url: &str, figures: RenderMetrics) -> Self {
+    /// In a process with figures and other roles of its own.
+    pub(crate) async fn within(
+        settings: ApiSettings,
+        kv_url: &str,
+        figures: RenderMetrics,
+        others: OthersReady,
+    ) -> Self {
         // Another test of this process may have installed it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let dir = tempfile::tempdir().unwrap();
@@ -136,16 +142,9 @@ impl World {
         .unwrap();
         let tasks = Tasks::new();
         hub.start(&tasks);
-        let api = AgentApi::new(
-            hub.clone(),
-            kv,
-            clock.clone(),
-            settings,
-            figures,
-            Arc::new(|| Ok(())),
-            Arc::new(NoReread),
-        )
-        .unwrap();
+        let api =
+            AgentApi::new(hub.clone(), kv, clock.clone(), settings, figures, others, Arc::new(NoReread))
+                .unwrap();
         api.start(&tasks);
         let mounted = api.clone();
         let server = HttpServer::new(move || {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use loket_agent_api::ApiSettings;
 use loket_protocol::agent::Role;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
@@ -48,13 +49,55 @@ async fn reads_are_shed_before_writes_and_a_watcher_is_always_answered() {
 #[actix_web::test]
 async fn a_panic_is_an_answer_that_says_nothing_of_the_inside() {
     let figures = Arc::new(|| panic!("the inside of the house"));
-    let world = World::with_figures(roomy(), "memory:", figures).await;
+    let world = World::within(roomy(), "memory:", figures, Arc::new(|| Ok(()))).await;
     for _ in 0..3 {
         let answer = world.get("/metrics").go().await;
         assert_eq!((answer.status, answer.code()), (500, "internal"));
         assert!(!answer.body.to_string().contains("inside of the house"));
     }
     assert_eq!(world.get("/health/ready").go().await.status, 200);
+    world.end().await;
+}
+
+#[actix_web::test]
+async fn requests_are_counted_by_route_and_never_by_what_is_in_them() {
+    let recorder = PrometheusBuilder::new().install_recorder().expect("this process has no other recorder");
+    let world =
+        World::within(roomy(), "memory:", Arc::new(move || recorder.render()), Arc::new(|| Ok(()))).await;
+    let token = world.key(Role::Bot).await;
+    let thread = world.thread_of("31600000001", "hello").await;
+    let id = thread["id"].as_str().unwrap();
+    for _ in 0..3 {
+        world.get(&format!("/v1/threads/{id}")).bearer(&token).go().await.good();
+    }
+    assert_eq!(world.get("/v1/me").go().await.status, 401);
+    assert_eq!(world.get(&format!("/v1/nothing/{id}")).go().await.status, 404);
+    let text = String::from_utf8(world.get("/metrics").go().await.bytes).unwrap();
+    let counted = |name: &str, labels: &[&str]| {
+        text.lines()
+            .filter(|line| line.starts_with(name) && labels.iter().all(|label| line.contains(label)))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum::<f64>()
+    };
+    let total = "loket_api_requests_total";
+    assert!(counted(total, &["route=\"/v1/threads/{id}\"", "status=\"200\""]) >= 3.0, "{text}");
+    assert!(counted(total, &["route=\"/v1/me\"", "status=\"401\""]) >= 1.0, "{text}");
+    assert!(counted(total, &["route=\"none\"", "status=\"404\""]) >= 1.0, "{text}");
+    assert!(counted("loket_api_request_duration_seconds", &["route=\"/v1/threads/{id}\""]) > 0.0, "{text}");
+    for personal in [id, token.as_str(), "31600000001", "hello"] {
+        assert!(!text.contains(personal), "{personal} is in the figures");
+    }
+    world.end().await;
+}
+
+#[actix_web::test]
+async fn ready_speaks_for_the_other_roles_of_the_process() {
+    let others = Arc::new(|| Err("The ingress has no bus.".to_owned()));
+    let world = World::within(roomy(), "memory:", Arc::new(String::new), others).await;
+    let answer = world.get("/health/ready").go().await;
+    assert_eq!((answer.status, answer.code()), (503, "unavailable"));
+    assert_eq!(answer.body["detail"], "The ingress has no bus.");
+    assert_eq!(world.get("/health/live").go().await.status, 200);
     world.end().await;
 }
 

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::faults::{Faults, Switchboard};
-use super::media::Media;
+use super::media::{BYTES_MAX, Media};
 use super::phone::{Author, Bubble, Chat, Customer, File, Platform, Progress};
 use super::ring::Ring;
 use super::settings::{NewCustomer, Number, Page, Rules, Settings};
@@ -167,7 +167,7 @@ impl World {
             base,
             rules: settings.rules.clone(),
             switchboard: Switchboard::new(Faults::default()),
-            media: Media::new(),
+            media: Media::new(BYTES_MAX),
             customers: BTreeMap::new(),
             handles: HashMap::new(),
             chats: BTreeMap::new(),
@@ -195,7 +195,7 @@ impl World {
     /// they are at the platform.
     pub(crate) fn reset(&mut self) {
         let settings = Arc::clone(&self.settings);
-        let media = std::mem::replace(&mut self.media, Media::new());
+        let media = std::mem::replace(&mut self.media, Media::new(0));
         let version = self.version + 1;
         *self = Self { media, version, ..Self::new(&settings, self.clock.clone(), self.base.clone()) };
     }

@@ -19,7 +19,7 @@ use super::told::Came;
 use crate::delivery;
 use crate::store::inbox::{self, Effect};
 use crate::store::log::Entry;
-use crate::store::messages::NewMessage;
+use crate::store::messages::{About, NewMessage};
 use crate::store::threads::Growth;
 use crate::store::{ROWS_MAX, StoreError, json as to_json, log, marks, messages, threads};
 
@@ -66,7 +66,7 @@ impl Batch<'_> {
             draft.opens = self.people.open_case(self.tx, place)?;
             drafts.push(draft);
         }
-        self.append(drafts).await?;
+        self.append(drafts, known.marked).await?;
         for work in run {
             self.told_their_number(work).await?;
         }
@@ -91,7 +91,7 @@ impl Batch<'_> {
         {
             return Ok(());
         }
-        self.append(vec![draft]).await
+        self.append(vec![draft], known.marked).await
     }
 
     /// An old message of either side. It opens no window and no case and is nobody's unread one.
@@ -113,7 +113,7 @@ impl Batch<'_> {
             }
             None => work.message,
         };
-        self.append(vec![draft]).await?;
+        self.append(vec![draft], known.marked).await?;
         if let (true, Some(status), Some(target)) = (old.outgoing, old.status, &old.message.external_id) {
             let status = StatusFact {
                 target: target.clone(),
@@ -132,16 +132,18 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Which of the provider's ids are in the store already.
+    /// What the store knows of the provider's ids.
     async fn known<'a>(
         &mut self,
         said: impl Iterator<Item = (&'a ChannelAccount, &'a MessageFact)>,
-    ) -> Result<HashMap<(ChannelAccount, String), MessageId>, StoreError> {
+    ) -> Result<About, StoreError> {
         let wanted: Vec<(&ChannelAccount, &str)> =
             said.filter_map(|(channel, said)| said.external_id.as_deref().map(|id| (channel, id))).collect();
-        let mut known = HashMap::new();
+        let mut known = About::default();
         for chunk in wanted.chunks(ROWS_MAX) {
-            known.extend(messages::ids_of(self.tx, chunk).await?);
+            let more = messages::about(self.tx, chunk).await?;
+            known.messages.extend(more.messages);
+            known.marked |= more.marked;
         }
         Ok(known)
     }
@@ -230,8 +232,8 @@ impl Batch<'_> {
     }
 
     /// Appends drafts in their order: numbers of all threads in one statement, messages in one, log
-    /// entries in one.
-    async fn append(&mut self, mut drafts: Vec<Draft<'_>>) -> Result<(), StoreError> {
+    /// entries in one. `marked`: something was said about one of them before it came.
+    async fn append(&mut self, mut drafts: Vec<Draft<'_>>, marked: bool) -> Result<(), StoreError> {
         if drafts.is_empty() {
             return Ok(());
         }
@@ -253,7 +255,7 @@ impl Batch<'_> {
             }
             *next += 1;
         }
-        let shown = self.write(&drafts).await?;
+        let shown = self.write(&drafts, marked).await?;
         let mut entries = Vec::with_capacity(drafts.len() + opened.len());
         for ((draft, seq), message) in drafts.iter().zip(places).zip(&shown) {
             let thread = message.thread_id;
@@ -301,7 +303,7 @@ impl Batch<'_> {
     }
 
     /// Writes what drafts say and answers the messages as they are shown now.
-    async fn write(&mut self, drafts: &[Draft<'_>]) -> Result<Vec<Message>, StoreError> {
+    async fn write(&mut self, drafts: &[Draft<'_>], marked: bool) -> Result<Vec<Message>, StoreError> {
         let new: Vec<NewMessage> =
             drafts.iter().filter(|draft| !draft.completes).map(|draft| draft.new.clone()).collect();
         messages::insert(self.tx, &new).await?;
@@ -318,7 +320,9 @@ impl Batch<'_> {
             }
         }
         for chunk in shown.chunks_mut(ROWS_MAX) {
-            marks::dress(self.tx, chunk).await?;
+            if marked {
+                marks::dress(self.tx, chunk).await?;
+            }
             messages::answer(self.tx, chunk).await?;
         }
         for message in &shown {
@@ -350,13 +354,9 @@ impl Batch<'_> {
 }
 
 /// The message in the thread that an event is about, if it is there already.
-fn existing(
-    work: &Work<'_>,
-    said: &MessageFact,
-    known: &HashMap<(ChannelAccount, String), MessageId>,
-) -> Option<MessageId> {
+fn existing(work: &Work<'_>, said: &MessageFact, known: &About) -> Option<MessageId> {
     if let Some(placeholder) = work.parked.and_then(|replaced| replaced.placeholder) {
         return Some(placeholder);
     }
-    known.get(&(work.event.channel.clone(), said.external_id.clone()?)).copied()
+    known.messages.get(&(work.event.channel.clone(), said.external_id.clone()?)).copied()
 }

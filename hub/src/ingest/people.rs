@@ -5,7 +5,7 @@
 //! different people goes to the one of its first identifying handle; the other handle stays where it
 //! is, because merging with an undo is its own verb and comes later.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use loket_protocol::channel::ChannelAccount;
 use loket_protocol::contact::{Customer, Handle, HandleKind};
@@ -31,6 +31,8 @@ pub(super) struct Person {
     /// A case is open in the thread.
     pub(super) open: bool,
     handles: HashSet<Handle>,
+    /// `handles` are all of them, not only those that were looked up.
+    all_handles: bool,
 }
 
 /// Where a handle leads, and until when if it is theirs no longer.
@@ -59,7 +61,15 @@ impl People {
             let named = event.customer.iter().flat_map(|customer| &customer.handles);
             wanted.extend(named.map(|handle| (&event.channel, handle)));
         }
-        self.look_up(conn, wanted).await
+        let mut told: BTreeSet<usize> = BTreeSet::new();
+        self.look_up(conn, wanted).await?;
+        for event in events {
+            let handles = event.customer.iter().flat_map(|customer| &customer.handles);
+            let names_lead_nowhere = handles.clone().any(|handle| !handle.kind.identifies());
+            let mut found = handles.filter_map(|handle| self.led(&event.channel, handle, event.at));
+            told.extend(found.next().filter(|_| names_lead_nowhere));
+        }
+        self.load_handles(conn, &told.into_iter().collect::<Vec<_>>()).await
     }
 
     async fn look_up(
@@ -74,29 +84,43 @@ impl People {
                 unknown.push((channel, handle));
             }
         }
-        let mut found = Vec::new();
         for chunk in unknown.chunks(ROWS_MAX) {
             for lead in contacts::leads(conn, chunk).await? {
-                let person = self.person_of(lead.known, &mut found);
+                let place = self.person_of(lead.known);
+                if lead.retired_at.is_none() {
+                    self.get_mut(place)?.handles.insert(lead.handle.clone());
+                }
                 let leads = self.leads.entry((lead.channel, lead.handle)).or_default();
-                leads.push(Lead { person, retired_at: lead.retired_at });
+                leads.push(Lead { person: place, retired_at: lead.retired_at });
             }
         }
-        for chunk in found.chunks(ROWS_MAX) {
+        Ok(())
+    }
+
+    /// Everything that somebody is known by, once it matters: names and parent ids lead nowhere, so
+    /// that looking up an event's addresses does not tell whether they are known.
+    async fn load_handles(&mut self, conn: &mut Conn, places: &[usize]) -> Result<(), StoreError> {
+        let mut wanted = Vec::new();
+        for place in places {
+            let person = self.get_mut(*place)?;
+            if !std::mem::replace(&mut person.all_handles, true) {
+                wanted.push(person.identity);
+            }
+        }
+        for chunk in wanted.chunks(ROWS_MAX) {
             for (identity, handle) in contacts::held_by(conn, chunk).await? {
-                if let Some(person) = self.by_identity.get(&identity).and_then(|at| self.persons.get_mut(*at))
-                {
-                    person.handles.insert(handle);
+                if let Some(place) = self.by_identity.get(&identity) {
+                    let place = *place;
+                    self.get_mut(place)?.handles.insert(handle);
                 }
             }
         }
         Ok(())
     }
 
-    fn person_of(&mut self, known: Known, found: &mut Vec<IdentityId>) -> usize {
+    fn person_of(&mut self, known: Known) -> usize {
         let next = self.persons.len();
         *self.by_identity.entry(known.identity).or_insert_with(|| {
-            found.push(known.identity);
             self.persons.push(Person {
                 identity: known.identity,
                 contact: known.contact,
@@ -105,6 +129,7 @@ impl People {
                 name_at: known.name_at,
                 open: known.status == ThreadStatus::Open,
                 handles: HashSet::new(),
+                all_handles: false,
             });
             next
         })
@@ -201,7 +226,8 @@ impl People {
         });
         log::append(tx, None, EventType::ContactCreated, &data).await?;
         metrics::counter!("loket_contacts_made_total", "channel" => channel.kind.to_string()).increment(1);
-        let place = self.person_of(known, &mut Vec::new());
+        let place = self.person_of(known);
+        self.get_mut(place)?.all_handles = true;
         self.now_hold(place, channel, handles)?;
         Ok(place)
     }
@@ -234,6 +260,10 @@ impl People {
         at: Timestamp,
         proof: &str,
     ) -> Result<(), StoreError> {
+        if handles.iter().all(|handle| self.persons.get(place).is_some_and(|p| p.handles.contains(handle))) {
+            return Ok(());
+        }
+        self.load_handles(tx, &[place]).await?;
         let mut new: Vec<Handle> = Vec::new();
         for handle in handles {
             if new.contains(handle) || self.get(place)?.handles.contains(handle) {

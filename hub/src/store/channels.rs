@@ -144,8 +144,11 @@ pub(crate) async fn try_all_again(tx: &mut Tx) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Notes that something came in just now.
+/// Notes that something came in just now, to the second.
 pub(crate) async fn has_received(tx: &mut Tx, channel: &ChannelAccount) -> Result<(), StoreError> {
+    if tx.heard_within_the_second(channel) {
+        return Ok(());
+    }
     let now = tx.now();
     let touched = sql("UPDATE channels SET last_inbound_at = $3 WHERE channel_kind = $1 AND account = $2")
         .bind(&channel.kind)

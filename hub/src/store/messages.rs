@@ -208,13 +208,20 @@ pub(crate) async fn id_of(
     row.map(|row| row.parsed("id")).transpose()
 }
 
-/// Which of these provider ids are messages of ours already; at most [`ROWS_MAX`].
-pub(crate) async fn ids_of(
-    conn: &mut Conn,
-    wanted: &[(&ChannelAccount, &str)],
-) -> Result<HashMap<(ChannelAccount, String), MessageId>, StoreError> {
+/// What is known of some provider ids.
+#[derive(Default)]
+pub(crate) struct About {
+    /// Those that are messages of ours already.
+    pub(crate) messages: HashMap<(ChannelAccount, String), MessageId>,
+    /// Something was said about one of them: an edit, a revoke, a reaction.
+    pub(crate) marked: bool,
+}
+
+/// What is known of these provider ids; at most [`ROWS_MAX`].
+pub(crate) async fn about(conn: &mut Conn, wanted: &[(&ChannelAccount, &str)]) -> Result<About, StoreError> {
+    let mut about = About::default();
     if wanted.is_empty() {
-        return Ok(HashMap::new());
+        return Ok(about);
     }
     let values = wanted
         .iter()
@@ -228,19 +235,27 @@ pub(crate) async fn ids_of(
         ") SELECT w.kind, w.account, w.id, m.id AS message_id FROM wanted w CROSS JOIN messages m \
          WHERE m.channel_kind = w.kind AND m.account = w.account AND m.external_id = w.id \
          UNION ALL SELECT w.kind, w.account, w.id, e.message_id FROM wanted w CROSS JOIN external_ids e \
-         WHERE e.channel_kind = w.kind AND e.account = w.account AND e.external_id = w.id",
+         WHERE e.channel_kind = w.kind AND e.account = w.account AND e.external_id = w.id \
+         UNION ALL SELECT w.kind, w.account, w.id, NULL FROM wanted w CROSS JOIN edits k \
+         WHERE k.channel_kind = w.kind AND k.account = w.account AND k.target = w.id \
+         UNION ALL SELECT w.kind, w.account, w.id, NULL FROM wanted w CROSS JOIN revokes k \
+         WHERE k.channel_kind = w.kind AND k.account = w.account AND k.target = w.id \
+         UNION ALL SELECT w.kind, w.account, w.id, NULL FROM wanted w CROSS JOIN reactions k \
+         WHERE k.channel_kind = w.kind AND k.account = w.account AND k.target = w.id",
     )
     .all(conn)
     .await?;
-    found
-        .iter()
-        .map(|row| {
-            let kind = ChannelKind::new(row.text("kind")?)
-                .map_err(|error| StoreError::unreadable("channel_kind", error))?;
-            let channel = ChannelAccount { kind, account: row.text("account")? };
-            Ok(((channel, row.text("id")?), row.parsed("message_id")?))
-        })
-        .collect()
+    for row in &found {
+        let Some(message) = row.parsed_or_none("message_id")? else {
+            about.marked = true;
+            continue;
+        };
+        let kind = ChannelKind::new(row.text("kind")?)
+            .map_err(|error| StoreError::unreadable("channel_kind", error))?;
+        let channel = ChannelAccount { kind, account: row.text("account")? };
+        about.messages.insert((channel, row.text("id")?), message);
+    }
+    Ok(about)
 }
 
 /// Fills in which of ours some messages answer, where only the provider's id is known.
@@ -250,7 +265,7 @@ pub(crate) async fn answer(conn: &mut Conn, messages: &mut [Message]) -> Result<
         Some((message.channel.as_ref()?, reply_to.external_id.as_deref()?))
     }
     let wanted: Vec<(&ChannelAccount, &str)> = messages.iter().filter_map(open).collect();
-    let known = ids_of(conn, &wanted).await?;
+    let known = about(conn, &wanted).await?.messages;
     for message in messages {
         let found =
             open(message).and_then(|(channel, id)| known.get(&(channel.clone(), id.to_owned())).copied());

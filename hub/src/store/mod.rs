@@ -5,11 +5,13 @@
 //! once. Locks are taken in the order inbox, identity, threads by ascending id, conversation, rest
 //! (`reliability-contract` §2).
 
+use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use loket_backbone::clock::Clock;
+use loket_protocol::channel::ChannelAccount;
 use loket_protocol::ids::Id;
 use loket_protocol::time::Timestamp;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -65,6 +67,9 @@ struct Inner {
     clock: Clock,
     /// Told after each commit that appended to the log.
     grown: Notify,
+    /// When each channel account was heard of last, so that it is written once a second and not with
+    /// each batch. What is lost with a rollback is written a second later.
+    heard: Mutex<HashMap<ChannelAccount, Timestamp>>,
 }
 
 impl Store {
@@ -81,7 +86,9 @@ impl Store {
         })?;
         dialect::sqlite_migrator().run(&file.writer).await.map_err(|error| migration_error(&error))?;
         let turn = Arc::new(Semaphore::new(1));
-        Ok(Self { inner: Arc::new(Inner { file, turn, clock, grown: Notify::new() }) })
+        Ok(Self {
+            inner: Arc::new(Inner { file, turn, clock, grown: Notify::new(), heard: Mutex::default() }),
+        })
     }
 
     /// A transaction for a caller of the API: waits at most [`POOL_WAIT`] for its turn.
@@ -184,6 +191,15 @@ impl Tx {
     /// A new id.
     pub(crate) fn id<T: Id>(&self) -> T {
         self.store.inner.clock.id()
+    }
+
+    fn heard_within_the_second(&self, channel: &ChannelAccount) -> bool {
+        let mut heard = self.store.inner.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        if heard.get(channel).is_some_and(|at| self.now.millis_since(*at).abs() < 1000) {
+            return true;
+        }
+        heard.insert(channel.clone(), self.now);
+        false
     }
 
     fn has_appended(&mut self) {
