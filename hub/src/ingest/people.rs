@@ -85,12 +85,21 @@ impl People {
             }
         }
         for chunk in unknown.chunks(ROWS_MAX) {
-            for lead in contacts::leads(conn, chunk).await? {
-                let place = self.person_of(lead.known);
+            let told = contacts::leads(conn, chunk).await?;
+            for known in told.people {
+                self.person_of(known);
+            }
+            for lead in told.leads {
+                // Whoever has no thread is nobody: the store does not let that be.
+                let (Some((channel, handle)), Some(place)) =
+                    (chunk.get(lead.asked), self.by_identity.get(&lead.identity).copied())
+                else {
+                    continue;
+                };
                 if lead.retired_at.is_none() {
-                    self.get_mut(place)?.handles.insert(lead.handle.clone());
+                    self.get_mut(place)?.handles.insert((*handle).clone());
                 }
-                let leads = self.leads.entry((lead.channel, lead.handle)).or_default();
+                let leads = self.leads.entry(((*channel).clone(), (*handle).clone())).or_default();
                 leads.push(Lead { person: place, retired_at: lead.retired_at });
             }
         }
