@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use super::meta::{APP_ID, APP_SECRET, INSTAGRAM, OTHER_PAGE, OTHER_PHONE_NUMBER, PAGE, PHONE_NUMBER};
-use super::{AgentClient, Meta, Simulator, eventually};
+use super::{AgentClient, DEADLINE, Meta, Simulator, eventually};
 
 /// What an installation is started with.
 #[derive(Clone, Debug, Default)]
@@ -251,12 +251,17 @@ impl World {
     pub(crate) async fn settled(&self, agent: &AgentClient) {
         // An item is on the bus until its effects are committed, and an entry is without a number until
         // the sequencer saw it: so both at once mean rest.
-        eventually("nothing is underway", || async {
+        let last = std::sync::Mutex::new(serde_json::Value::Null);
+        let rest = async || {
             let (status, health) = agent.look("/health/status").await;
+            *last.lock().expect("not poisoned") = health["hub"].clone();
             let topics = health["hub"]["topics"].as_object()?;
             let empty = topics.values().all(|topic| topic["items"] == 0);
             (status == 200 && empty && health["hub"]["unnumbered"] == 0).then_some(())
-        })
-        .await;
+        };
+        let end = tokio::time::Instant::now() + DEADLINE;
+        while rest().await.is_none() {
+            assert!(tokio::time::Instant::now() < end, "it does not come to rest: {last:?}");
+        }
     }
 }
