@@ -124,7 +124,7 @@ function written(value, indent = "") {
   const whole = JSON.stringify(value);
   if (value === null || typeof value !== "object") return whole;
   const flat = whole.replace(/":/g, '": ').replace(/,"/g, ', "');
-  if (flat.length + indent.length <= 88) return flat;
+  if (flat.length + indent.length <= 100) return flat;
   const deeper = `${indent}  `;
   const [open, close] = Array.isArray(value) ? "[]" : "{}";
   const parts = Array.isArray(value)
@@ -134,8 +134,8 @@ function written(value, indent = "") {
 }
 
 {
-  const height = 800;
-  const phones = await openPhones(browser, { viewport: { width: 1280, height: height + 45 }, deviceScaleFactor: 2 });
+  const height = 870;
+  const phones = await openPhones(browser, { viewport: { width: 1280, height: height + 45 }, deviceScaleFactor: 1.5 });
   const phone = phoneOf(phones, { id: "sanne" });
   await phone.locator(".status.read").nth(1).waitFor();
   await phones.mouse.move(0, 0);
@@ -144,7 +144,7 @@ function written(value, indent = "") {
   await phones.context().close();
 
   const answer = await anna.get(`/threads/${shown}/messages?limit=2`);
-  const page = await openPage(browser, { viewport: { width: Math.round(box.width) + 650, height: Math.round(box.height) + 32 }, deviceScaleFactor: 2 });
+  const page = await openPage(browser, { viewport: { width: Math.round(box.width) + 800, height: Math.round(box.height) + 32 }, deviceScaleFactor: 1.5 });
   await page.setContent(`<!doctype html><style>
     body { margin: 16px; display: flex; gap: 16px; background: #e4e9ee; font: 11px/1.42 ui-monospace, "DejaVu Sans Mono", monospace; }
     img { width: ${box.width}px; height: ${box.height}px; border-radius: 6px; }
