@@ -1,7 +1,7 @@
 // axe on each page, in each look, in each state worth the name.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { Agent, axe, DOCS, LOOKS, nothingWrong, openBrowser, openChat, openPage, openPhones, phoneOf, simulator, unique, visit } from "./harness.js";
+import { Agent, axe, DOCS, LOOKS, nothingWrong, openBrowser, openChat, openChatOnBadLine, openPage, openPhones, phoneOf, simulator, unique, visit } from "./harness.js";
 
 let browser;
 let anna;
@@ -64,7 +64,7 @@ for (const { name, ...look } of LOOKS) {
   });
 
   test(`web chat: ${name}`, async () => {
-    const page = await openChat(browser, look);
+    const page = await openChatOnBadLine(browser, look);
     await clean(page, "empty");
     const text = unique("Seen by axe");
     await page.getByLabel("Message").fill(text);
@@ -75,23 +75,31 @@ for (const { name, ...look } of LOOKS) {
     await anna.post(`/threads/${thread}/typing`, { on: true });
     await page.getByText("Somebody is writing…").waitFor();
     await clean(page, "with messages and typing");
-    await page.context().setOffline(true);
-    await page.locator("#state").filter({ hasText: "Reconnecting" }).waitFor();
+    await page.loseLine();
     await clean(page, "offline");
     await page.context().close();
   });
 
   test(`documentation of the API: ${name}`, async () => {
     const page = await visit(await openPage(browser, look), DOCS);
-    await page.getByText("/v1/threads/{id}/messages").first().waitFor();
+    const sending = page.locator("#sendMessage");
+    await sending.waitFor();
     await clean(page, "at rest");
+    for (const more of await sending.locator("summary").all()) await more.click();
+    await page.getByLabel("Find an operation").fill("messages");
+    await clean(page, "opened and filtered");
     nothingWrong(page);
     await page.context().close();
   });
 }
 
 test("nothing is wider than a phone of 320 px, and text at 200 % stays whole", async () => {
-  for (const open of [openPhones, openChat]) {
+  const openDocs = async (...all) => {
+    const page = await visit(await openPage(...all), DOCS);
+    await page.locator("#sendMessage").waitFor();
+    return page;
+  };
+  for (const open of [openPhones, openChat, openDocs]) {
     for (const viewport of [{ width: 320, height: 640 }, { width: 640, height: 400 }]) {
       const page = await open(browser, { viewport });
       const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);

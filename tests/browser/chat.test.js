@@ -1,7 +1,7 @@
 // The web chat's test page: a visitor and an agent, a reload, and a line that goes away.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { Agent, connected, eventually, nothingWrong, openBrowser, openChat, tabTo, unique } from "./harness.js";
+import { Agent, connected, eventually, nothingWrong, openBrowser, openChat, openChatOnBadLine, tabTo, unique } from "./harness.js";
 
 let browser;
 let anna;
@@ -46,7 +46,7 @@ test("a visit, a message, an answer that appears by itself, and a reload that ke
   await page.context().close();
 });
 
-test("the visitor's typing reaches nobody else's page, and a second visitor has a thread of their own", async () => {
+test("each visitor has a thread of their own", async () => {
   const [first, second] = [await openChat(browser), await openChat(browser)];
   const [one, two] = [unique("First visitor"), unique("Second visitor")];
   await write(first, one);
@@ -61,12 +61,12 @@ test("the visitor's typing reaches nobody else's page, and a second visitor has 
 });
 
 test("offline and on again: nothing is lost and nothing is doubled", async () => {
-  const page = await openChat(browser);
-  const [before_, mine, ours] = [unique("Before"), unique("Written offline"), unique("Answered meanwhile")];
-  await write(page, before_);
-  const thread = await anna.threadWith(before_);
+  const page = await openChatOnBadLine(browser);
+  const [first, mine, ours] = [unique("Before"), unique("Written offline"), unique("Answered meanwhile")];
+  await write(page, first);
+  const thread = await anna.threadWith(first);
 
-  await goOffline(page);
+  await page.loseLine();
   await write(page, mine);
   await write(page, `${mine}, and more`);
   await lines(page).filter({ hasText: `${mine}, and more` }).getByText("sending").waitFor();
@@ -76,7 +76,7 @@ test("offline and on again: nothing is lost and nothing is doubled", async () =>
 
   await page.context().setOffline(false);
   await connected(page);
-  const all = [before_, mine, `${mine}, and more`, ours].sort();
+  const all = [first, mine, `${mine}, and more`, ours].sort();
   await eventually("all four in the thread", async () => (await anna.messages(thread)).length >= 4);
   await eventually("all four on the page", async () => (await lines(page).count()) >= 4);
   // A second round trip shows that nothing more was on its way.
@@ -88,12 +88,6 @@ test("offline and on again: nothing is lost and nothing is doubled", async () =>
   assert.deepEqual((await said(page)).sort(), [...all, last].sort());
   await page.context().close();
 });
-
-// The browser's own switch, which also has to end the open socket.
-async function goOffline(page) {
-  await page.context().setOffline(true);
-  await page.locator("#state").filter({ hasText: "Reconnecting" }).waitFor();
-}
 
 test("by keyboard alone: a message, two lines in one, and where the focus is", async () => {
   const page = await openChat(browser);

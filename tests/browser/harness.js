@@ -177,6 +177,30 @@ export async function openChat(browser, options) {
   return page;
 }
 
+/** The same with `page.loseLine()`: the browser goes offline, which by itself ends no open socket. */
+export async function openChatOnBadLine(browser, options) {
+  const page = await openPage(browser, options);
+  const sockets = new Set();
+  await page.routeWebSocket(/\/webchat\/v1\/socket/, (socket) => {
+    const server = socket.connectToServer();
+    const ends = () => {
+      sockets.delete(ends);
+      server.close();
+      socket.close();
+    };
+    sockets.add(ends);
+  });
+  page.loseLine = async () => {
+    await page.context().setOffline(true);
+    for (const end of sockets) end();
+    await page.locator("#state").filter({ hasText: "Reconnecting" }).waitFor();
+  };
+  await visit(page, CHAT);
+  await connected(page);
+  assert.equal(sockets.size, 1, "the page has a socket");
+  return page;
+}
+
 /** Until the chat's socket is ready, in the page's language. */
 export async function connected(page) {
   await page.locator("#state").filter({ hasText: /^(Connected|Verbonden)$/ }).waitFor();

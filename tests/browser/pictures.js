@@ -41,8 +41,8 @@ await simulator.change("sanne", { reads_at_once: true });
 const shown = await talk("sanne", [
   ["customer", "Good morning! My parcel of Tuesday has not come. Order 20417."],
   ["agent", "Good morning Sanne, I am looking it up."],
-  ["agent", "It is with the courier and comes today between 14:00 and 16:00."],
   ["customer", "Thank you!"],
+  ["agent", "It is with the courier and comes today between 14:00 and 16:00."],
 ]);
 await simulator.change("mila", { reads_at_once: false });
 await talk("mila", [
@@ -111,7 +111,8 @@ for (const [locale, label, send, question, answer] of [
 
 for (const { name, ...look } of LOOKS) {
   const page = await visit(await openPage(browser, look), DOCS);
-  await page.getByText("/v1/threads/{id}/messages").first().waitFor();
+  await page.locator("#sendMessage").waitFor();
+  await page.locator("#listThreads").evaluate((node) => node.scrollIntoView());
   await shoot(page, `docs-${file(name)}`);
   await page.context().close();
 }
@@ -123,7 +124,7 @@ function written(value, indent = "") {
   const whole = JSON.stringify(value);
   if (value === null || typeof value !== "object") return whole;
   const flat = whole.replace(/":/g, '": ').replace(/,"/g, ', "');
-  if (flat.length + indent.length <= 76) return flat;
+  if (flat.length + indent.length <= 100) return flat;
   const deeper = `${indent}  `;
   const [open, close] = Array.isArray(value) ? "[]" : "{}";
   const parts = Array.isArray(value)
@@ -133,34 +134,38 @@ function written(value, indent = "") {
 }
 
 {
-  const phones = await openPhones(browser, { viewport: { width: 760, height: 700 }, deviceScaleFactor: 2 });
+  const height = 870;
+  const phones = await openPhones(browser, { viewport: { width: 1280, height: height + 45 }, deviceScaleFactor: 1.5 });
   const phone = phoneOf(phones, { id: "sanne" });
-  await phone.locator(".status.read").first().waitFor();
-  const picture = (await phone.screenshot({ animations: "disabled" })).toString("base64");
+  await phone.locator(".status.read").nth(1).waitFor();
+  await phones.mouse.move(0, 0);
+  const picture = (await phone.screenshot({ animations: "disabled", caret: "hide" })).toString("base64");
   const box = await phone.boundingBox();
   await phones.context().close();
 
   const answer = await anna.get(`/threads/${shown}/messages?limit=2`);
-  const page = await openPage(browser, { viewport: { width: Math.round(box.width) + 700, height: Math.round(box.height) + 32 }, deviceScaleFactor: 2 });
+  const page = await openPage(browser, { viewport: { width: Math.round(box.width) + 800, height: Math.round(box.height) + 32 }, deviceScaleFactor: 1.5 });
   await page.setContent(`<!doctype html><style>
-    body { margin: 16px; display: flex; gap: 16px; background: #e4e9ee; font: 12px/1.5 ui-monospace, "DejaVu Sans Mono", monospace; }
+    body { margin: 16px; display: flex; gap: 16px; background: #e4e9ee; font: 11px/1.42 ui-monospace, "DejaVu Sans Mono", monospace; }
     img { width: ${box.width}px; height: ${box.height}px; border-radius: 6px; }
     section { flex: 1; min-width: 0; height: ${box.height}px; background: #151c24; color: #dfe7ee; border-radius: 6px; overflow: hidden; }
-    p { margin: 0; padding: 12px 16px; color: #69c8c3; border-bottom: 1px solid #28333e; }
-    pre { margin: 0; padding: 12px 16px; white-space: pre-wrap; overflow-wrap: anywhere; font: inherit; }
+    p { margin: 0; padding: 10px 16px; color: #69c8c3; border-bottom: 1px solid #28333e; }
+    pre { margin: 0; padding: 8px 16px; white-space: pre-wrap; overflow-wrap: anywhere; font: inherit; }
     b { font-weight: 600; color: #eab455; }
   </style><img alt=""><section><p></p><pre></pre></section>`);
   await page.evaluate(([source, head, text]) => {
     document.querySelector("img").src = source;
     document.querySelector("p").textContent = head;
     const pre = document.querySelector("pre");
-    for (const [index, part] of text.split(/("status": "[a-z]+")/).entries()) {
+    for (const [index, part] of text.split(/("(?:status|text)": "[^"]+")/).entries()) {
       const node = document.createElement(index % 2 ? "b" : "span");
       node.textContent = part;
       pre.append(node);
     }
-  }, [`data:image/png;base64,${picture}`, `$ curl $api/v1/threads/${shown}/messages`, written(answer)]);
+  }, [`data:image/png;base64,${picture}`, `GET /v1/threads/${shown}/messages?limit=2`, written(answer)]);
   await page.locator("img").evaluate((image) => image.decode());
+  const hidden = await page.locator("section").evaluate((node) => node.scrollHeight - node.clientHeight);
+  if (hidden > 0) throw new Error(`the answer is ${hidden} px higher than the picture`);
   await page.screenshot({ path: README });
   await page.context().close();
   const { size } = statSync(README);

@@ -154,7 +154,7 @@ class Phone {
     this.input = el("textarea", {
       rows: "1",
       "aria-label": t("writeAs", { name }),
-      placeholder: t("writeAs", { name }),
+      placeholder: t("writeAs", { name: name.split(" ")[0] }),
       onkeydown: (event) => {
         if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
           event.preventDefault();
