@@ -116,8 +116,10 @@ pub(crate) async fn tables(path: &Path, names: &[&'static str]) -> Vec<Table> {
 
 fn cell(row: &sqlx::sqlite::SqliteRow, at: usize) -> Cell {
     let value = row.try_get_raw(at).expect("a value").to_owned();
-    match value.type_info().name() {
-        "NULL" => Cell::Null,
+    let kind = value.type_info().name().to_owned();
+    match kind.as_str() {
+        // A missing value has the type of its column.
+        _ if value.is_null() => Cell::Null,
         "INTEGER" => Cell::Int(value.decode()),
         _ => Cell::Text(value.decode()),
     }
