@@ -15,7 +15,8 @@ use loket_connectors::Connectors;
 use loket_connectors::channels::{CHANNELS, Deps};
 use loket_hub::{Hub, Reread};
 use loket_protocol::channel::ChannelAccount;
-use loket_protocol::inbound::{InboundEvent, Problem};
+use loket_protocol::inbound::InboundEvent;
+use loket_protocol::problem::Problem;
 use loket_protocol::time::Timestamp;
 use loket_protocol::topics;
 use serde::Deserialize;
@@ -186,7 +187,9 @@ impl App {
         let settings: ApiSettings = config.section("api")?;
         let render = Arc::new(move || render.render());
         let reread = Arc::new(Channels(connectors.clone()));
-        let api = AgentApi::new(hub.clone(), kv, clock, settings, render, reread)?;
+        let public = connectors.clone();
+        let others_ready = Arc::new(move || public.ready());
+        let api = AgentApi::new(hub.clone(), kv, clock, settings, render, others_ready, reread)?;
         let shared = api_listen.listen == http.listen;
         let bind = |name: &str, address: &str| {
             TcpListener::bind(address).with_context(|| {

@@ -336,7 +336,8 @@ pub(crate) async fn simulate(config: &Config, what: Simulate) -> anyhow::Result<
     Ok(ExitCode::SUCCESS)
 }
 
-/// Customers to begin with: one whose number is seen, one who hides it, one on Messenger.
+/// Customers to begin with: one whose number is seen, one who hides it, one on Messenger. Their ids
+/// are fixed: after a restart they are the same people to Loket.
 fn customers() -> Vec<simulator::NewCustomer> {
     let customer = |id: &str, name: &str| simulator::NewCustomer {
         id: Some(id.to_owned()),
@@ -344,8 +345,14 @@ fn customers() -> Vec<simulator::NewCustomer> {
         ..simulator::NewCustomer::default()
     };
     vec![
-        simulator::NewCustomer { phone: Some("31600000042".to_owned()), ..customer("sanne", "Sanne de Wit") },
         simulator::NewCustomer {
+            phone: Some("31600000042".to_owned()),
+            bsuid: Some("NL.10000000000000000042".to_owned()),
+            ..customer("sanne", "Sanne de Wit")
+        },
+        simulator::NewCustomer {
+            phone: Some("31600000043".to_owned()),
+            bsuid: Some("NL.10000000000000000043".to_owned()),
             username: Some("mila.bakt".to_owned()),
             hides_phone: true,
             ..customer("mila", "Mila")

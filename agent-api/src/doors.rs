@@ -109,7 +109,7 @@ impl Doc {
         self.query(
             "cursor",
             "Where to go on: the next_cursor of the page before.",
-            &json!({"type": "string", "minLength": 1, "maxLength": 512}),
+            &json!({"type": "string", "minLength": 1, "maxLength": 512, "pattern": "^[!-~]+$"}),
         )
         .query(
             "limit",

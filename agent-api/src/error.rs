@@ -63,7 +63,7 @@ codes! {
     RouteNotFound, "route_not_found", 404, "There is no such address", "The path is not one of those in /openapi.json.";
     MethodNotAllowed, "method_not_allowed", 405, "Not with this method", "The header Allow lists the methods of this path.";
     BodyTimeout, "body_timeout", 408, "The body took too long", "The body did not arrive within its time.";
-    Conflict, "conflict", 409, "It exists already", "Something with this name exists already.";
+    Conflict, "conflict", 409, "It does not fit what is there", "Something with this name exists already, or the present state does not allow it; the detail says which.";
     IdempotencyInFlight, "idempotency.in_flight", 409, "The same request is still running", "The first request with this Idempotency-Key is being carried out; ask again after Retry-After.";
     CursorGone, "cursor_gone", 410, "This cursor is of another log", "The cursor is from before a restore, or too old. Read the lists again and go on from the head of the log.";
     Stale, "stale", 412, "It was changed meanwhile", "If-Match does not name the present version. Read it again.";

@@ -35,6 +35,10 @@ pub use settings::{ApiSettings, SettingsError};
 /// Renders all metrics of the process as Prometheus text.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 
+/// Whether the other roles of this process can do their work right now; the error is one sentence.
+/// With several roles in one process, `/health/ready` speaks for all of them.
+pub type OthersReady = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
 /// What handlers share.
 pub(crate) struct Shared {
     pub(crate) hub: Hub,
@@ -43,6 +47,7 @@ pub(crate) struct Shared {
     pub(crate) settings: ApiSettings,
     pub(crate) proxies: settings::Proxies,
     pub(crate) render_metrics: RenderMetrics,
+    pub(crate) others_ready: OthersReady,
     pub(crate) reread: Arc<dyn Reread + Send + Sync>,
     pub(crate) document: Bytes,
     pub(crate) inside: gate::Inside,
@@ -75,6 +80,7 @@ impl AgentApi {
         clock: Clock,
         settings: ApiSettings,
         render_metrics: RenderMetrics,
+        others_ready: OthersReady,
         reread: Arc<dyn Reread + Send + Sync>,
     ) -> Result<Self, SettingsError> {
         settings.check()?;
@@ -89,6 +95,7 @@ impl AgentApi {
                 settings,
                 proxies,
                 render_metrics,
+                others_ready,
                 reread,
                 document,
                 inside: gate::Inside::default(),

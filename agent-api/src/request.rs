@@ -90,10 +90,24 @@ impl Query {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
+    /// The text of a parameter, 1 to so many characters.
+    pub(crate) fn short_text(&self, name: &str, most: usize) -> Result<Option<&str>, Problem> {
+        match self.text(name) {
+            Some(text) if text.is_empty() || text.chars().count() > most => {
+                Err(Self::refuse(name, &format!("1 to {most} characters")))
+            }
+            text => Ok(text),
+        }
+    }
+
     /// The cursor.
     pub(crate) fn cursor(&self) -> Result<Option<&str>, Problem> {
         match self.text("cursor") {
-            Some(cursor) if cursor.is_empty() || cursor.len() > CURSOR_CHARS_MAX => {
+            Some(cursor)
+                if cursor.is_empty()
+                    || cursor.len() > CURSOR_CHARS_MAX
+                    || !cursor.bytes().all(|byte| byte.is_ascii_graphic()) =>
+            {
                 Err(Self::refuse("cursor", "the next_cursor of an earlier page"))
             }
             cursor => Ok(cursor),

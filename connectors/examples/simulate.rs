@@ -1,5 +1,8 @@
 //! The simulator alone, with sample accounts and customers: `cargo run -p loket-connectors --example
-//! simulate -- [listen] [callback base]`. For the judges in `tests/peers` and for working on the page.
+//! simulate -- [listen] [callback base]`. Prints its address and runs until it is
+//! interrupted. For the judges in `tests/peers` and for working on the page.
+
+use std::io::Write as _;
 
 use loket_backbone::clock::Clock;
 use loket_backbone::secret::Secret;
@@ -52,7 +55,8 @@ async fn main() -> Result<(), String> {
         rules: Rules::default(),
     };
     let tasks = Tasks::new();
-    run(settings, Clock::system(), &tasks).await?;
+    let running = run(settings, Clock::system(), &tasks).await?;
+    writeln!(std::io::stdout(), "http://{}", running.address).map_err(|error| error.to_string())?;
     tokio::signal::ctrl_c().await.map_err(|error| error.to_string())?;
     tasks.stop(std::time::Duration::from_secs(2)).await;
     Ok(())

@@ -7,8 +7,9 @@ use loket_protocol::asks::{Signal, SignalReply};
 use loket_protocol::channel::AccountSettings;
 use loket_protocol::contact::Handle;
 use loket_protocol::delivery::SendClass;
-use loket_protocol::inbound::{InboundEvent, Problem};
+use loket_protocol::inbound::InboundEvent;
 use loket_protocol::outbound::{OutboundMessage, Outcome};
+use loket_protocol::problem::Problem;
 use loket_protocol::time::Timestamp;
 
 /// A provider's call, as it came: nothing has been parsed yet.

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use loket_backbone::clock::Clock;
-use loket_protocol::inbound::{InboundEvent, ParkReason};
+use loket_protocol::inbound::InboundEvent;
+use loket_protocol::problem::ParkReason;
 use loket_protocol::time::Timestamp;
 use serde_json::Value;
 

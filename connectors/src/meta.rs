@@ -9,7 +9,7 @@ mod secrets;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use loket_backbone::secret::Secret;
-use loket_protocol::inbound::RawPiece;
+use loket_protocol::problem::RawPiece;
 use serde_json::{Map, Value};
 use sha2::Sha256;
 
@@ -111,7 +111,7 @@ pub fn scalars(value: &Value) -> Map<String, Value> {
     .collect()
 }
 
-/// The body in pieces as [`loket_protocol::inbound::Problem`] wants them: one problem per piece.
+/// The body in pieces as [`loket_protocol::problem::Problem`] wants them: one problem per piece.
 pub fn raw_pieces(body: &Value) -> Vec<RawPiece> {
     RawPiece::cut(body.to_string().as_bytes())
 }

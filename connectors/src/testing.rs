@@ -184,7 +184,7 @@ impl Channel for Scripted {
 }
 
 /// Puts pieces together and checks that none is missing.
-pub(crate) fn whole(pieces: &[loket_protocol::inbound::RawPiece]) -> Bytes {
+pub(crate) fn whole(pieces: &[loket_protocol::problem::RawPiece]) -> Bytes {
     let mut bytes = Vec::new();
     for (number, piece) in pieces.iter().enumerate() {
         assert_eq!(piece.number, u32::try_from(number).unwrap());

@@ -4,7 +4,8 @@ use loket_protocol::channel::{ChannelAccount, ChannelKind};
 use loket_protocol::contact::Customer;
 use loket_protocol::event::EventType;
 use loket_protocol::ids::ParkedId;
-use loket_protocol::inbound::{Fact, InboundEvent, ParkReason, Problem};
+use loket_protocol::inbound::{Fact, InboundEvent};
+use loket_protocol::problem::{ParkReason, Problem};
 use loket_protocol::time::Timestamp;
 use serde_json::json;
 

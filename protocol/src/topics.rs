@@ -3,8 +3,9 @@
 use std::marker::PhantomData;
 
 use crate::asks::{ClaimAsk, ClaimReply, Signal, SignalReply, WebchatAsk, WebchatReply};
-use crate::inbound::{InboundEvent, Problem, RawCallback};
+use crate::inbound::InboundEvent;
 use crate::outbound::{OutboundMessage, SendReport};
+use crate::problem::{Problem, RawCallback};
 
 /// A topic that carries items of one type. Durable; each group hears all, a group shares.
 pub struct Topic<T> {

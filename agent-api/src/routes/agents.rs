@@ -71,8 +71,10 @@ pub(super) fn doors(doors: &mut Doors) {
         Doc::new(
             "disableAgent",
             "Disable an agent.",
-            "Ends all their sessions and closes their sockets. What they wrote stays.",
-        ),
+            "Ends all their sessions and closes their sockets. What they wrote stays. The last admin cannot be \
+             disabled.",
+        )
+        .codes(&[Code::Conflict]),
     );
 }
 

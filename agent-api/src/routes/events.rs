@@ -59,7 +59,7 @@ pub(super) fn doors(doors: &mut Doors) {
         .query(
             "types",
             "Only these types, with commas between them: names, or one noun with `.*`.",
-            &json!({"type": "string", "maxLength": 2048, "example": "message.*,thread.resolved"}),
+            &json!({"type": "string", "maxLength": 2048, "pattern": types_pattern(), "example": "message.*,thread.resolved"}),
         )
         .query(
             "limit",
@@ -95,6 +95,21 @@ pub(super) fn doors(doors: &mut Doors) {
             ),
         ),
     );
+}
+
+/// The pattern of a list of types, for the document.
+fn types_pattern() -> String {
+    let mut names: Vec<String> = vec!["\\*".to_owned()];
+    for kind in EventType::ALL {
+        let noun = kind.as_str().split('.').next().unwrap_or_default();
+        let all_of_noun = format!("{noun}\\.\\*");
+        if !names.contains(&all_of_noun) {
+            names.push(all_of_noun);
+        }
+        names.push(kind.as_str().replace('.', "\\."));
+    }
+    let one = names.join("|");
+    format!("^({one})(,({one}))*$")
 }
 
 /// Reads a list of types with one-level wildcards (`outgoing-webhooks` §4). Empty means all.

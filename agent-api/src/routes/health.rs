@@ -50,8 +50,8 @@ pub(super) fn doors(doors: &mut Doors) {
         ready,
         Doc::new(
             "ready",
-            "The API can do its work now.",
-            "503 while the store is away or the process is stopping.",
+            "The process can do its work now.",
+            "503 while the store or the bus is away or the process is stopping; the detail says which.",
         )
         .answers(200, "It can.", Carries::Json("Ready", json!({"status": "ready"}))),
     );
@@ -81,24 +81,30 @@ async fn live(_: Anyone) -> Result<HttpResponse, Problem> {
     answer::json(200, &json!({"status": "live"}))
 }
 
-async fn store_answers(api: &Api) -> bool {
-    tokio::time::timeout(READY_DEADLINE, api.hub.health()).await.is_ok_and(|health| health.store)
+/// Why the process cannot do its work right now; `None`: it can.
+async fn hindrance(api: &Api) -> Option<String> {
+    if api.live.is_draining() {
+        return Some("The process is stopping.".to_owned());
+    }
+    match tokio::time::timeout(READY_DEADLINE, api.hub.health()).await {
+        Ok(health) if !health.store => Some("The store does not answer.".to_owned()),
+        Ok(health) if !health.bus => Some("The bus does not answer.".to_owned()),
+        Ok(_) => (api.others_ready)().err(),
+        Err(_) => Some("The store does not answer in time.".to_owned()),
+    }
 }
 
 async fn ready(_: Anyone, api: Api) -> Result<HttpResponse, Problem> {
-    if api.live.is_draining() {
-        return Err(Problem::new(Code::Unavailable, "The process is stopping.").retry_soon());
+    match hindrance(&api).await {
+        Some(sentence) => Err(Problem::new(Code::Unavailable, sentence).retry_soon()),
+        None => answer::json(200, &json!({"status": "ready"})),
     }
-    if !store_answers(&api).await {
-        return Err(Problem::new(Code::Unavailable, "The store does not answer.").retry_soon());
-    }
-    answer::json(200, &json!({"status": "ready"}))
 }
 
 async fn status(_: Caller<scope::StatusRead>, api: Api) -> Result<HttpResponse, Problem> {
     let hub = api.hub.health().await;
     let status = Status {
-        ready: hub.store && !api.live.is_draining(),
+        ready: hindrance(&api).await.is_none(),
         hub,
         channels: api.hub.channels().await?,
         log_head: api.hub.log_head().await?.0,

@@ -86,7 +86,7 @@ pub(super) fn doors(doors: &mut Doors) {
             "ChangePassword",
             json!({"current_password": "correct horse battery", "new_password": "another long sentence"}),
         )
-        .codes(&[Code::Credentials]),
+        .codes(&[Code::Credentials, Code::Stale]),
     );
 }
 

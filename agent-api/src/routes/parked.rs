@@ -10,12 +10,15 @@ use super::Api;
 use crate::answer;
 use crate::auth::{Caller, scope};
 use crate::doors::{Carries, Doc, Doors};
-use crate::error::Problem;
+use crate::error::{Code, Problem};
 use crate::request::{Body, IdempotencyKey, PathId, Query};
 use crate::schema::examples;
 
 /// The states of a parked item.
 const STATES: [(&str, &str); 3] = [("parked", "parked"), ("replayed", "replayed"), ("dropped", "dropped")];
+
+/// The longest reason that is looked for.
+const REASON_CHARS_MAX: usize = 64;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -41,7 +44,7 @@ pub(super) fn doors(doors: &mut Doors) {
             .query(
                 "reason",
                 "Only with this reason.",
-                &json!({"type": "string", "minLength": 1, "maxLength": 64}),
+                &json!({"type": "string", "minLength": 1, "maxLength": REASON_CHARS_MAX}),
             )
             .paged()
             .answers(
@@ -53,11 +56,13 @@ pub(super) fn doors(doors: &mut Doors) {
     doors.get(
         "/v1/parked/{id}/raw",
         raw,
-        Doc::new("getParkedRaw", "The bytes as they came.", "Reading them is written down.").answers(
-            200,
-            "The bytes.",
-            Carries::Other("application/octet-stream", "The bytes as they came."),
-        ),
+        Doc::new("getParkedRaw", "The bytes as they came.", "Reading them is written down.")
+            .codes(&[Code::Conflict])
+            .answers(
+                200,
+                "The bytes.",
+                Carries::Other("application/octet-stream", "The bytes as they came."),
+            ),
     );
     doors.post(
         "/v1/parked/{id}/replay",
@@ -67,19 +72,24 @@ pub(super) fn doors(doors: &mut Doors) {
             "Read it once more.",
             "With the code of today. What is now understood is stored; a repeat changes nothing.",
         )
-        .optional_body("Empty", json!({})),
+        .optional_body("Empty", json!({}))
+        .codes(&[Code::Conflict]),
     );
     doors.post(
         "/v1/parked/{id}/drop",
         drop_item,
         Doc::new("dropParked", "Give it up.", "It stays on the list, as dropped, with the reason.")
-            .body("DropParked", json!({"why": "A test of the provider's."})),
+            .body("DropParked", json!({"why": "A test of the provider's."}))
+            .codes(&[Code::Conflict]),
     );
 }
 
 async fn list(_: Caller<scope::ParkedRead>, api: Api, query: Query) -> Result<HttpResponse, Problem> {
     let state = query.one_of("state", &STATES)?;
-    let page = api.hub.parked(state, query.text("reason"), query.cursor()?, query.limit()?).await?;
+    let page = api
+        .hub
+        .parked(state, query.short_text("reason", REASON_CHARS_MAX)?, query.cursor()?, query.limit()?)
+        .await?;
     answer::json(200, &page)
 }
 

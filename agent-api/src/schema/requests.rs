@@ -310,6 +310,16 @@ fn parts_to_choose_from() -> Vec<(&'static str, Value)> {
             ),
         ),
         (
+            "NewReaction",
+            closed(
+                "A reaction to send.",
+                vec![
+                    always("message_id", id("msg_", "To which message.")),
+                    maybe("emoji", string("The emoji; empty takes it back.")),
+                ],
+            ),
+        ),
+        (
             "ReactionContent",
             closed(
                 "A reaction that we send.",
@@ -346,7 +356,7 @@ fn content(words: &Value, to_be_sent: bool) -> Value {
         maybe("buttons", list(&reference("Button"), "Buttons or quick replies.")),
         maybe("list", reference("List")),
         maybe("template", reference("Template")),
-        maybe("reaction", reference("ReactionContent")),
+        maybe("reaction", reference(if to_be_sent { "NewReaction" } else { "ReactionContent" })),
     ];
     if to_be_sent {
         fields.insert(0, always("type", names(SENDABLE, "The type; it tells which fields are expected.")));

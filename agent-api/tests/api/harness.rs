@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer};
-use loket_agent_api::{AgentApi, ApiSettings};
-use loket_backbone::bus::{self, Wire};
+use loket_agent_api::{AgentApi, ApiSettings, OthersReady, RenderMetrics};
+use loket_backbone::bus::{self, Item, Wire};
 use loket_backbone::clock::Clock;
 use loket_backbone::http::{self, Limits};
 use loket_backbone::tasks::Tasks;
@@ -16,8 +16,9 @@ use loket_hub::{Hub, HubSettings, MasterKey, NewAgent, NewKey, Reread, StoreSett
 use loket_protocol::agent::Role;
 use loket_protocol::channel::{AccountSettings, Capabilities, ChannelAccount, ChannelKind};
 use loket_protocol::contact::{Customer, Handle, HandleKind};
-use loket_protocol::inbound::{Fact, INBOUND_VERSION, InboundEvent, MessageFact, Problem};
+use loket_protocol::inbound::{Fact, INBOUND_VERSION, InboundEvent, MessageFact};
 use loket_protocol::message::Content;
+use loket_protocol::problem::Problem;
 use loket_protocol::time::Timestamp;
 use loket_protocol::topics::{INBOUND, SUBJECTS, TOPICS};
 use reqwest::header::HeaderMap;
@@ -108,6 +109,16 @@ impl World {
     }
 
     pub(crate) async fn with(settings: ApiSettings, kv_url: &str) -> Self {
+        Self::within(settings, kv_url, Arc::new(|| "# no recorder\n".to_owned()), Arc::new(|| Ok(()))).await
+    }
+
+    /// In a process with figures and other roles of its own.
+    pub(crate) async fn within(
+        settings: ApiSettings,
+        kv_url: &str,
+        figures: RenderMetrics,
+        others: OthersReady,
+    ) -> Self {
         // Another test of this process may have installed it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let dir = tempfile::tempdir().unwrap();
@@ -131,9 +142,9 @@ impl World {
         .unwrap();
         let tasks = Tasks::new();
         hub.start(&tasks);
-        let render = Arc::new(|| "# no recorder\n".to_owned());
         let api =
-            AgentApi::new(hub.clone(), kv, clock.clone(), settings, render, Arc::new(NoReread)).unwrap();
+            AgentApi::new(hub.clone(), kv, clock.clone(), settings, figures, others, Arc::new(NoReread))
+                .unwrap();
         api.start(&tasks);
         let mounted = api.clone();
         let server = HttpServer::new(move || {
@@ -242,6 +253,17 @@ impl World {
             .map(|event| Wire::item(event.key(), event.lane(), "t".to_owned(), &event).unwrap())
             .collect();
         self.wire.publish(&INBOUND, &items).await.unwrap();
+    }
+
+    /// Something comes in that this version does not understand.
+    pub(crate) async fn something_foreign_comes_in(&self, payload: &[u8]) {
+        let item = Item {
+            id: random::hex::<8>(),
+            key: "whatsapp:100".to_owned(),
+            payload: payload.to_vec().into(),
+            trace: "t".to_owned(),
+        };
+        self.wire.publish(&INBOUND, &[item]).await.unwrap();
     }
 
     /// The thread of a customer, once their first message is in it.

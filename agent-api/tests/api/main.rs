@@ -12,6 +12,7 @@
 mod access;
 mod document;
 mod harness;
+mod load;
 mod log;
 mod refusals;
 mod sockets;

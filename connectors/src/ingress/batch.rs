@@ -4,9 +4,8 @@ use bytes::Bytes;
 use loket_backbone::bus::{BusError, Item, PAYLOAD_BYTES_MAX, Wire};
 use loket_protocol::contact::Customer;
 use loket_protocol::ids::CallbackId;
-use loket_protocol::inbound::{
-    Fact, INBOUND_VERSION, InboundEvent, ParkReason, Problem, RawCallback, RawPiece,
-};
+use loket_protocol::inbound::{Fact, INBOUND_VERSION, InboundEvent};
+use loket_protocol::problem::{ParkReason, Problem, RawCallback, RawPiece};
 
 use super::ITEMS_MAX;
 use crate::channel::{Callback, Received};

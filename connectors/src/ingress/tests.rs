@@ -5,10 +5,9 @@ use std::path::Path;
 
 use loket_protocol::channel::ChannelAccount;
 use loket_protocol::contact::{Customer, Handle, HandleKind};
-use loket_protocol::inbound::{
-    Fact, INBOUND_VERSION, InboundEvent, MessageFact, ParkReason, Problem, RawCallback, RawPiece,
-};
+use loket_protocol::inbound::{Fact, INBOUND_VERSION, InboundEvent, MessageFact};
 use loket_protocol::message::Content;
+use loket_protocol::problem::{ParkReason, Problem, RawCallback, RawPiece};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;

@@ -189,8 +189,7 @@ fn conversation(world: &World, account: &str, chat: &Chat, most: usize) -> Conve
 }
 
 fn conversations(world: &World, customer: &Customer, most: usize) -> Vec<Conversation> {
-    let own = world.chats.iter().filter(|((_, who), _)| *who == customer.id);
-    own.map(|((account, _), chat)| conversation(world, account, chat, most)).collect()
+    world.chats_of(&customer.id).map(|(account, chat)| conversation(world, account, chat, most)).collect()
 }
 
 #[derive(Deserialize)]
@@ -211,7 +210,7 @@ async fn state(since: web::Query<Since>, shared: web::Data<Shared>) -> Answer {
     let standing: Vec<_> = shared.couriers().map(|courier| courier.standing()).collect();
     let mut answer = shared.with(|world| {
         let last = |customer: &Customer| {
-            let own = world.chats.iter().filter(|((_, who), _)| *who == customer.id);
+            let own = world.chats_of(&customer.id);
             own.filter_map(|(_, chat)| chat.bubbles.back().map(|bubble| bubble.at)).max()
         };
         let mut shown: Vec<_> = world.customers.values().collect();
@@ -336,7 +335,7 @@ struct Which {
 }
 
 fn accounts_of(world: &World, customer: &Customer, which: Option<&String>) -> Vec<String> {
-    let own = world.chats.keys().filter(|(_, who)| *who == customer.id).map(|(account, _)| account.clone());
+    let own = world.chats_of(&customer.id).map(|(account, _)| account.to_owned());
     own.filter(|account| which.is_none_or(|which| which == account)).collect()
 }
 

@@ -281,9 +281,7 @@ impl Courier {
         let told = status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
         shared.with(|world| {
             world.note(kind, &self.account, format!("{told}, attempt {attempt}, {} ms", took.as_millis()));
-            if !is_good {
-                world.version += 1;
-            }
+            world.version += 1;
             if ends {
                 world.subscriptions.remove(&self.account);
                 world.note("subscription", &self.account, "the app was unsubscribed: no 200 for too long");

@@ -14,7 +14,7 @@ use super::refusal::Refusal;
 use super::sample::sha256;
 
 /// All files together; the oldest go first.
-const BYTES_MAX: usize = 256 * 1024 * 1024;
+pub(crate) const BYTES_MAX: usize = 256 * 1024 * 1024;
 /// The largest file there is.
 pub(crate) const FILE_BYTES_MAX: usize = 100 * 1024 * 1024;
 
@@ -57,12 +57,14 @@ pub(crate) struct Media {
     files: HashMap<String, Stored>,
     order: VecDeque<String>,
     bytes: usize,
+    bytes_max: usize,
     key: [u8; 32],
 }
 
 impl Media {
-    pub(crate) fn new() -> Self {
-        Self { files: HashMap::new(), order: VecDeque::new(), bytes: 0, key: random::bytes() }
+    /// Keeps files of so many bytes together.
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self { files: HashMap::new(), order: VecDeque::new(), bytes: 0, bytes_max, key: random::bytes() }
     }
 
     /// Takes a file from the business, if it is one that the platform takes.
@@ -98,7 +100,7 @@ impl Media {
         let sha256 = sha256(&bytes);
         self.files.insert(id.clone(), Stored { mime, kind, name, bytes, sha256 });
         self.order.push_back(id.clone());
-        while self.bytes > BYTES_MAX && self.order.len() > 1 {
+        while self.bytes > self.bytes_max && self.order.len() > 1 {
             let Some(oldest) = self.order.pop_front() else { break };
             self.remove(&oldest);
         }
@@ -158,7 +160,7 @@ mod tests {
 
     #[test]
     fn an_upload_has_a_known_type_and_a_size_within_its_limit() {
-        let mut media = Media::new();
+        let mut media = Media::new(BYTES_MAX);
         let id = media.upload("image/png", None, Bytes::from_static(b"x")).unwrap();
         assert_eq!(media.file(&id).unwrap().kind, "image");
         assert!(media.upload("audio/ogg; codecs=opus", None, Bytes::from_static(b"x")).is_ok());
@@ -171,7 +173,7 @@ mod tests {
 
     #[test]
     fn an_address_ends_and_cannot_be_made_up() {
-        let mut media = Media::new();
+        let mut media = Media::new(BYTES_MAX);
         let id = media.keep("image/png".into(), "image".into(), None, Bytes::from_static(b"x"));
         let mark = media.mark(&id, 1_000);
         let before = Timestamp::from_millis(999_999);
@@ -183,8 +185,8 @@ mod tests {
 
     #[test]
     fn the_oldest_files_go_when_the_memory_is_full() {
-        let mut media = Media::new();
-        let block = Bytes::from(vec![0; 90 * MB]);
+        let mut media = Media::new(250);
+        let block = Bytes::from(vec![0; 90]);
         let ids: Vec<_> =
             (0..4).map(|_| media.keep("x".into(), "document".into(), None, block.clone())).collect();
         assert!(media.get(&ids[0]).is_none() && media.get(&ids[1]).is_none());

@@ -389,6 +389,9 @@ fn conversations(world: &World, page: &str, query: &BTreeMap<String, String>) ->
 
 fn profile(world: &World, id: &str, query: &BTreeMap<String, String>) -> Result<Taken, Refusal> {
     let customer = world.customers.get(id).ok_or_else(|| Refusal::unknown_object("GET", id))?;
+    if customer.hides_profile {
+        return Err(Refusal::new(100, "The user profile is not available").subcode(2_018_218));
+    }
     let psid = customer.psid.as_deref().unwrap_or_default();
     let picture = format!("{}/sim/v1/portraits/{psid}.png", world.base);
     let fields = query.get("fields").map(String::as_str);

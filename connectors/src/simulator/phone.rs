@@ -57,6 +57,8 @@ pub(crate) struct Customer {
     /// Messenger: the Page-scoped id, and the Page it is scoped to.
     pub(crate) psid: Option<String>,
     pub(crate) page: Option<String>,
+    /// Messenger: a look-up of the profile is refused.
+    pub(crate) hides_profile: bool,
     /// Off: messages stay `sent` until the phone is on again.
     pub(crate) is_online: bool,
     /// The phone reads what comes at once; `None` leaves it to the rules.

@@ -184,9 +184,9 @@ mod tests {
 
     #[test]
     fn every_picture_is_another_and_each_is_a_png() {
-        let pictures: Vec<_> = (0..40).map(png).collect();
+        let pictures: Vec<_> = (0..12).map(png).collect();
         let distinct: std::collections::BTreeSet<_> = pictures.iter().map(|bytes| sha256(bytes)).collect();
-        assert_eq!(distinct.len(), 40);
+        assert_eq!(distinct.len(), 12);
         assert!(
             pictures.iter().all(|bytes| bytes.starts_with(b"\x89PNG\r\n\x1a\n") && bytes.len() < 100_000)
         );

@@ -84,11 +84,10 @@ impl World {
         let until = types.then(|| self.clock.now().plus_millis(TYPING_MS));
         let Some(key) = self.place_of(message_id).cloned() else { return };
         let Some(chat) = self.chats.get_mut(&key) else { return };
-        for bubble in &mut chat.bubbles {
-            if bubble.author == Author::Customer {
-                bubble.progress = Progress::Read;
-            }
-            if bubble.id == message_id {
+        let from_there = chat.bubbles.iter_mut().rev().skip_while(|bubble| bubble.id != message_id);
+        for bubble in from_there.filter(|bubble| bubble.author == Author::Customer) {
+            // What is read has nothing unread before it.
+            if std::mem::replace(&mut bubble.progress, Progress::Read) == Progress::Read {
                 break;
             }
         }
@@ -386,10 +385,8 @@ impl World {
                 && bubble.kind != "reaction"
                 && bubble.progress == Progress::Sent
         };
-        let own = self.chats.iter().filter(|((_, who), _)| who == customer);
-        let waiting: Vec<String> = own
-            .flat_map(|(_, chat)| chat.bubbles.iter().filter(waits).map(|bubble| bubble.id.clone()))
-            .collect();
+        let own = self.chats_of(customer).flat_map(|(_, chat)| chat.bubbles.iter());
+        let waiting: Vec<String> = own.filter(waits).map(|bubble| bubble.id.clone()).collect();
         for id in waiting {
             self.step(&id, Progress::Delivered);
         }

@@ -80,6 +80,8 @@ pub struct NewCustomer {
     pub psid: Option<String>,
     /// Messenger: the Page; left out: the first.
     pub page: Option<String>,
+    /// Messenger: made with a phone number, so there is no profile to look up (100/2018218).
+    pub hides_profile: bool,
     /// Reads what comes at once; left out: as the rules say.
     pub reads_at_once: Option<bool>,
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::faults::{Faults, Switchboard};
-use super::media::Media;
+use super::media::{BYTES_MAX, Media};
 use super::phone::{Author, Bubble, Chat, Customer, File, Platform, Progress};
 use super::ring::Ring;
 use super::settings::{NewCustomer, Number, Page, Rules, Settings};
@@ -167,7 +167,7 @@ impl World {
             base,
             rules: settings.rules.clone(),
             switchboard: Switchboard::new(Faults::default()),
-            media: Media::new(),
+            media: Media::new(BYTES_MAX),
             customers: BTreeMap::new(),
             handles: HashMap::new(),
             chats: BTreeMap::new(),
@@ -195,7 +195,7 @@ impl World {
     /// they are at the platform.
     pub(crate) fn reset(&mut self) {
         let settings = Arc::clone(&self.settings);
-        let media = std::mem::replace(&mut self.media, Media::new());
+        let media = std::mem::replace(&mut self.media, Media::new(0));
         let version = self.version + 1;
         *self = Self { media, version, ..Self::new(&settings, self.clock.clone(), self.base.clone()) };
     }
@@ -275,6 +275,7 @@ impl World {
             parent_bsuid: new.parent_bsuid.filter(|_| is_whatsapp),
             username: new.username.filter(|_| is_whatsapp),
             hides_phone: new.hides_phone,
+            hides_profile: new.hides_profile,
             psid,
             page,
             is_online: true,
@@ -360,6 +361,15 @@ impl World {
 
     pub(crate) fn chat(&mut self, account: &str, customer: &str) -> &mut Chat {
         self.chats.entry((account.to_owned(), customer.to_owned())).or_default()
+    }
+
+    /// All conversations of a customer, with their channel accounts.
+    pub(crate) fn chats_of(&self, customer: &str) -> impl Iterator<Item = (&str, &Chat)> {
+        let numbers = self.settings.numbers.iter().map(|number| number.phone_number_id.as_str());
+        let pages = self.settings.pages.iter().map(|page| page.page_id.as_str());
+        numbers.chain(pages).filter_map(move |account| {
+            Some((account, self.chats.get(&(account.to_owned(), customer.to_owned()))?))
+        })
     }
 
     /// Puts a message on the phone.

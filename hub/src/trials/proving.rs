@@ -9,11 +9,12 @@ use loket_protocol::contact::{Customer as Named, Handle, HandleKind};
 use loket_protocol::delivery::{ProviderStatus, SendClass};
 use loket_protocol::ids::VisitorId;
 use loket_protocol::inbound::{
-    EditFact, Fact, INBOUND_VERSION, InboundEvent, MessageFact, ParkReason, ReactionFact, RevokeFact,
-    StatusFact, WatermarkFact,
+    EditFact, Fact, INBOUND_VERSION, InboundEvent, MessageFact, ReactionFact, RevokeFact, StatusFact,
+    WatermarkFact,
 };
 use loket_protocol::message::Content;
 use loket_protocol::outbound::Outcome;
+use loket_protocol::problem::ParkReason;
 use loket_protocol::time::Timestamp;
 use loket_protocol::topics::{SUBJECTS, TOPICS};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};

@@ -10,7 +10,8 @@ mod messages;
 use loket_backbone::bus::PAYLOAD_BYTES_MAX;
 use loket_protocol::channel::ChannelAccount;
 use loket_protocol::contact::{Customer, Handle, HandleKind};
-use loket_protocol::inbound::{Fact, INBOUND_VERSION, InboundEvent, ParkReason, Problem};
+use loket_protocol::inbound::{Fact, INBOUND_VERSION, InboundEvent};
+use loket_protocol::problem::{ParkReason, Problem};
 use loket_protocol::time::Timestamp;
 use serde_json::Value;
 

@@ -13,7 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use loket_backbone::bus::PAYLOAD_BYTES_MAX;
 use loket_protocol::channel::{ChannelAccount, ChannelKind};
 use loket_protocol::contact::Customer;
-use loket_protocol::inbound::{Fact, INBOUND_VERSION, InboundEvent, ParkReason, Problem};
+use loket_protocol::inbound::{Fact, INBOUND_VERSION, InboundEvent};
+use loket_protocol::problem::{ParkReason, Problem};
 use loket_protocol::time::Timestamp;
 use serde_json::Value;
 

@@ -5,6 +5,8 @@
 const API = "/sim/v1";
 const POLL_MS = 25000;
 const SHOW_LOADING_AFTER_MS = 200;
+// A benchmark changes the state a thousand times a second; nobody reads that fast.
+const POLLS_APART_MS = 120;
 const byId = (id) => document.getElementById(id);
 
 function el(tag, attributes, ...children) {
@@ -45,6 +47,7 @@ const GLYPHS = {
   tick2: "M.5 8.500l3.200 3.200.9-1-2.300-2.300-.9 0ZM5 8.600l3.100 3.100 7-7.400-1-1-6 6.400L6 7.600ZM4.900 9.500l5.300-5.600-1-1L5.800 6.500l-1 1Z",
   cross: "M8 1.500a6.500 6.500 0 1 0 0 13 6.500 6.500 0 0 0 0-13ZM7.200 4.300h1.600v4.600H7.200Zm0 5.800h1.600v1.600H7.200Z",
   more: "M3 6.700a1.300 1.300 0 1 1 0 2.600 1.300 1.300 0 0 1 0-2.600Zm5 0a1.300 1.300 0 1 1 0 2.600 1.300 1.300 0 0 1 0-2.600Zm5 0a1.300 1.300 0 1 1 0 2.600 1.300 1.300 0 0 1 0-2.600Z",
+  place: "M8 1.5a4.7 4.7 0 0 0-4.7 4.7C3.3 9.7 8 14.5 8 14.5s4.700-4.800 4.700-8.300A4.700 4.700 0 0 0 8 1.500Zm0 6.400a1.700 1.700 0 1 1 0-3.400 1.700 1.700 0 0 1 0 3.400Z",
   plus: "M7.200 2.500h1.600v4.700h4.700v1.600H8.800v4.700H7.200V8.800H2.500V7.200h4.700Z",
 };
 
@@ -140,14 +143,18 @@ class Phone {
     this.switches.append(echoForm);
 
     this.list = el("ol", { class: "messages" });
-    this.log = el("div", { class: "scroll", role: "log", "aria-labelledby": `name-${id}`, tabindex: "0" }, this.list);
+    this.log = el("div", { class: "scroll", role: "log", "aria-labelledby": `name-${id}`, tabindex: "0",
+      onscroll: () => { this.stays = this.isAtEnd(); } }, this.list);
+    this.stays = true;
+    // Whatever opens below or above: the last words stay in sight.
+    new ResizeObserver(() => { if (this.stays) this.toEnd(); }).observe(this.log);
     this.typing = el("p", { class: "typing", role: "status" });
     this.problem = el("p", { class: "problem", role: "alert", hidden: true });
     this.quote = el("p", { class: "quote", hidden: true });
     this.input = el("textarea", {
       rows: "1",
       "aria-label": t("writeAs", { name }),
-      placeholder: t("writeAs", { name }),
+      placeholder: t("writeAs", { name: name.split(" ")[0] }),
       onkeydown: (event) => {
         if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
           event.preventDefault();
@@ -284,7 +291,7 @@ class Phone {
   }
 
   draw(messages) {
-    const atEnd = this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < 60;
+    const atEnd = this.isAtEnd();
     const focused = this.log.contains(document.activeElement) ? document.activeElement.dataset.focus : null;
     const shown = messages.filter((own) => own.kind !== "reaction").sort((a, b) => a.at.localeCompare(b.at));
     const byKey = new Map(messages.map((own) => [own.id, own]));
@@ -314,6 +321,10 @@ class Phone {
     this.drawn = true;
   }
 
+  isAtEnd() {
+    return this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < 60;
+  }
+
   toEnd() {
     this.log.scrollTop = this.log.scrollHeight;
   }
@@ -331,7 +342,7 @@ class Phone {
       body.append(el("p", { class: "gone" }, t("revoked")));
     } else {
       if (message.files.length) body.append(el("div", { class: message.files.length > 1 ? "files many" : "files" }, message.files.map(file)));
-      if (message.place) body.append(el("p", { class: "place" }, "⌖ ", [message.place.name, `${message.place.latitude}, ${message.place.longitude}`].filter(Boolean).join(" · ")));
+      if (message.place) body.append(place(message.place));
       if (message.kind === "unsupported") body.append(el("p", { class: "gone" }, t("unsupported")));
       if (message.text) body.append(el("p", { class: "words", dir: "auto" }, message.text));
       const tappable = message.choices.filter((choice) => choice.kind !== "link" && choice.kind !== "call" && choice.kind !== "flow");
@@ -382,6 +393,11 @@ class Phone {
 function summary(message) {
   const text = message.text || (message.files[0] && t({ image: "picture", audio: "voice" }[message.files[0].kind] || "file")) || (message.place ? t("location") : message.kind);
   return text.length > 60 ? `${text.slice(0, 59)}…` : text;
+}
+
+function place(own) {
+  const where = el("small", {}, `${own.latitude}, ${own.longitude}`);
+  return el("p", { class: "place" }, glyph(GLYPHS.place), el("span", {}, own.name || "", where));
 }
 
 function file(own) {
@@ -504,6 +520,14 @@ async function applyRules() {
   });
 }
 
+// Callbacks tell their answer, attempt and time; the rest of the log is shown as it is.
+function lineText(line) {
+  const told = /^(.+), attempt (\d+), (\d+) ms$/.exec(line.detail);
+  if (!told) return line.detail;
+  const [, answer, attempt, ms] = told;
+  return [`…${line.account.slice(-4)}`, answer === "no answer" ? t("noAnswer") : answer, Number(attempt) > 1 ? t("nth", { n: attempt }) : null, `${ms} ms`].filter(Boolean).join(" · ");
+}
+
 function showTraffic(state) {
   const head = el("thead", {}, el("tr", {}, ["account", "waiting", "delivered", "refused"].map((word) => el("th", { scope: "col" }, t(word)))));
   const rows = state.callbacks.map((own) => el("tr", {},
@@ -512,7 +536,7 @@ function showTraffic(state) {
   byId("couriers").replaceChildren(head, el("tbody", {}, rows));
   const lines = [...state.log].reverse().slice(0, 14);
   byId("log").replaceChildren(...lines.map((line) => el("li", { class: line.kind },
-    el("time", { datetime: line.at }, new Date(line.at).toLocaleTimeString(t("time"))), " ", el("span", {}, line.detail))));
+    el("time", { datetime: line.at }, new Date(line.at).toLocaleTimeString(t("time"))), " ", el("span", {}, lineText(line)))));
   const waiting = state.callbacks.reduce((sum, own) => sum + own.waiting, 0);
   byId("pulse").textContent = t("pulse", { requests: state.requests, waiting });
 }
@@ -564,6 +588,7 @@ async function live() {
       wait = 500;
       version = state.version;
       show(state);
+      await new Promise((done) => setTimeout(done, POLLS_APART_MS));
     } catch (error) {
       clearTimeout(late);
       byId("offline").textContent = t("reconnecting");

@@ -190,6 +190,10 @@ async fn a_profile_is_given_to_the_persons_own_page_only() {
     assert!(profile.get("name").is_none());
     let picture = profile["profile_pic"].as_str().unwrap().strip_prefix(&bench.base).unwrap().to_owned();
     assert_eq!(bench.call("GET", &picture, None, None).await.unwrap().0, 200);
+    let silent =
+        bench.own("POST", "/customers", json!({"platform": "messenger", "hides_profile": true})).await;
+    let path = format!("/v26.0/{}?access_token={PAGE_TOKEN}", silent["psid"].as_str().unwrap());
+    assert_eq!(code(&bench.call("GET", &path, None, None).await.unwrap()), (400, 100, Some(2_018_218)));
     let unknown = format!("/v26.0/7399999999999999?access_token={PAGE_TOKEN}");
     assert_eq!(code(&bench.call("GET", &unknown, None, None).await.unwrap()), (400, 100, Some(33)));
 }

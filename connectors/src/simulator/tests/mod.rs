@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests make their own clients")]
 
 mod callbacks;
+mod channels;
 mod faults;
 mod messenger;
 mod own_api;

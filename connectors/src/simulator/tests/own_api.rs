@@ -157,3 +157,23 @@ async fn settings_that_cannot_work_are_refused_in_one_sentence() {
         assert!(run(bad, clock.clone(), &tasks).await.is_err());
     }
 }
+
+#[tokio::test]
+async fn who_waits_for_changes_sees_the_last_callback_arrive() {
+    let bench = Bench::start().await;
+    bench.will_answer(&[500]);
+    bench.say("sanne", json!({"type": "text", "text": "Dag"})).await;
+    let waiting = |state: &Value| {
+        let callbacks = state["callbacks"].as_array().unwrap();
+        callbacks.iter().map(|own| own["waiting"].as_u64().unwrap()).sum::<u64>()
+    };
+    let seen = async {
+        let mut state = bench.own("GET", "/state", Value::Null).await;
+        while waiting(&state) > 0 {
+            let path = format!("/state?wait_ms=20000&since={}", state["version"]);
+            state = bench.own("GET", &path, Value::Null).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(5), seen).await.unwrap();
+    assert_eq!(bench.got().len(), 2);
+}

@@ -8,7 +8,7 @@ use loket_backbone::bus::{self, Item, Wire};
 use loket_backbone::kv::{self, SharedKv};
 use loket_backbone::tasks::Tasks;
 use loket_protocol::channel::{AccountSettings, Capabilities};
-use loket_protocol::inbound::{ParkReason, Problem, RawCallback, RawPiece};
+use loket_protocol::problem::{ParkReason, Problem, RawCallback, RawPiece};
 use loket_protocol::topics::{self, CALLBACKS, INBOUND, PARKED};
 
 use super::*;

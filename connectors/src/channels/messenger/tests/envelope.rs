@@ -1,6 +1,7 @@
 //! Who, when and where; junk beside good ones; what is parked and how.
 
-use loket_protocol::inbound::{Fact, ParkReason};
+use loket_protocol::inbound::Fact;
+use loket_protocol::problem::ParkReason;
 use loket_protocol::time::Timestamp;
 use serde_json::{Value, json};
 

@@ -1,7 +1,8 @@
 //! Events that are no messages, beyond the fixtures.
 
 use loket_protocol::channel::ChannelHealth;
-use loket_protocol::inbound::{Fact, ParkReason};
+use loket_protocol::inbound::Fact;
+use loket_protocol::problem::ParkReason;
 use serde_json::{Value, json};
 
 use super::{event, problem};

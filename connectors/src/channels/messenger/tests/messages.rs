@@ -1,8 +1,9 @@
 //! Messages, echoes, postbacks, orders and edits beyond the fixtures.
 
 use loket_protocol::contact::{Handle, HandleKind};
-use loket_protocol::inbound::{Fact, MessageFact, ParkReason};
+use loket_protocol::inbound::{Fact, MessageFact};
 use loket_protocol::message::AttachmentState;
+use loket_protocol::problem::ParkReason;
 use serde_json::{Value, json};
 
 use super::{CUSTOMER, PAGE, body, event, item, message, problem, read};

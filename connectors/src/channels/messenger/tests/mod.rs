@@ -17,7 +17,8 @@ use std::sync::{Arc, LazyLock};
 use bytes::Bytes;
 use loket_backbone::clock::Clock;
 use loket_backbone::secret::Secret;
-use loket_protocol::inbound::{Fact, InboundEvent, MessageFact, Problem};
+use loket_protocol::inbound::{Fact, InboundEvent, MessageFact};
+use loket_protocol::problem::Problem;
 use loket_protocol::time::Timestamp;
 use serde_json::{Value, json};
 

@@ -11,6 +11,7 @@ const WORDS = {
     revoked: "This message was taken back.", other: "This message cannot be shown here.",
     origin: "Put this page's address on the site's list of origins: ",
     failed: "That did not work. ", waits: "Too fast; it will be sent in a moment.",
+    empty: "Nothing said yet. Write the first message.",
   },
   nl: {
     title: "Chat", label: "Bericht", send: "Versturen", forget: "Opnieuw beginnen als iemand anders",
@@ -20,10 +21,13 @@ const WORDS = {
     other: "Dit bericht kan hier niet worden getoond.",
     origin: "Zet het adres van deze pagina op de lijst origins van de site: ",
     failed: "Dat lukte niet. ", waits: "Te snel; het wordt zo verstuurd.",
+    empty: "Nog niets gezegd. Schrijf het eerste bericht.",
   },
 };
 const language = navigator.language.toLowerCase().startsWith("nl") ? "nl" : "en";
 const words = WORDS[language];
+// The clock as this browser's country writes it, if it writes this language.
+const clock = navigator.language.toLowerCase().startsWith(language) ? navigator.language : "en-GB";
 const site = new URLSearchParams(location.search).get("site");
 const storageKey = `loket.visitor.${site}`;
 const byId = (id) => document.getElementById(id);
@@ -41,6 +45,7 @@ function setText(id, text) { byId(id).textContent = text; }
 document.documentElement.lang = language;
 for (const id of ["title", "label", "send", "forget"]) setText(id, words[id]);
 document.title = `${words.title} · ${site}`;
+byId("thread").dataset.empty = words.empty;
 
 function headers() {
   const all = { "Content-Type": "application/json" };
@@ -69,7 +74,7 @@ function element(kind, className, text) {
 }
 
 function time(at) {
-  return new Date(at).toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit" });
+  return new Date(at).toLocaleTimeString(clock, { hour: "2-digit", minute: "2-digit" });
 }
 
 function safeLink(url) {
@@ -120,8 +125,8 @@ function lineOf(message) {
 }
 
 function scrollDown() {
-  const thread = byId("thread");
-  thread.scrollTop = thread.scrollHeight;
+  const log = byId("log");
+  log.scrollTop = log.scrollHeight;
 }
 
 function show(message) {

@@ -4,8 +4,9 @@
 use loket_protocol::channel::ChannelHealth;
 use loket_protocol::contact::{Customer, Handle, HandleKind};
 use loket_protocol::inbound::{
-    ContactSyncFact, Fact, IdentityFact, InboundEvent, NoticeFact, ParkReason, PreferenceFact,
+    ContactSyncFact, Fact, IdentityFact, InboundEvent, NoticeFact, PreferenceFact,
 };
+use loket_protocol::problem::ParkReason;
 use serde_json::{Value, json};
 
 use super::customer::{self, PLAIN, Person};

@@ -3,10 +3,11 @@
 use loket_protocol::contact::{Customer, Handle, HandleKind};
 use loket_protocol::delivery::ProviderStatus;
 use loket_protocol::inbound::{
-    ArrivalFact, EditFact, Fact, HistoryFact, IdentityFact, InboundEvent, MessageFact, ParkReason,
-    ReactionFact, RevokeFact,
+    ArrivalFact, EditFact, Fact, HistoryFact, IdentityFact, InboundEvent, MessageFact, ReactionFact,
+    RevokeFact,
 };
 use loket_protocol::message::{ContactCard, Content};
+use loket_protocol::problem::ParkReason;
 use serde_json::{Value, json};
 
 use super::content::{self, Said};

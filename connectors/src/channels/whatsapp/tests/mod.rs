@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
-use loket_protocol::inbound::{InboundEvent, Problem};
+use loket_protocol::inbound::InboundEvent;
+use loket_protocol::problem::Problem;
 use serde_json::{Value, json};
 
 use super::*;

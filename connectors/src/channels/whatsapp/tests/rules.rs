@@ -3,7 +3,8 @@
 use loket_protocol::channel::ChannelHealth;
 use loket_protocol::contact::{Customer, Handle, HandleKind};
 use loket_protocol::delivery::ProviderStatus;
-use loket_protocol::inbound::{Fact, MessageFact, ParkReason};
+use loket_protocol::inbound::{Fact, MessageFact};
+use loket_protocol::problem::ParkReason;
 
 use super::*;
 
