@@ -104,16 +104,13 @@ impl Batch<'_> {
         draft.new.imported = true;
         draft.new.message.late = true;
         draft.last_at = work.event.at.min(work.event.received_at);
-        let id = match existing(work, &old.message, &known) {
-            Some(existing) => {
-                if !self.completes(&mut draft, existing).await? {
-                    return Ok(());
-                }
-                existing
-            }
-            None => work.message,
+        let is_news = match existing(work, &old.message, &known) {
+            Some(existing) => self.completes(&mut draft, existing).await?,
+            None => true,
         };
-        self.append(vec![draft], known.marked).await?;
+        if is_news {
+            self.append(vec![draft], known.marked).await?;
+        }
         if let (true, Some(status), Some(target)) = (old.outgoing, old.status, &old.message.external_id) {
             let status = StatusFact {
                 target: target.clone(),
@@ -125,9 +122,7 @@ impl Batch<'_> {
                 participant: None,
             };
             let event = work.event;
-            let found =
-                delivery::apply_status(self.tx, &event.channel, &status, event.at, event.received_at).await?;
-            debug_assert!(found == Some(id), "an imported message is found by its own id");
+            delivery::apply_status(self.tx, &event.channel, &status, event.at, event.received_at).await?;
         }
         Ok(())
     }

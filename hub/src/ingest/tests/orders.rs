@@ -47,6 +47,16 @@ async fn end_state(here: &Here) -> Value {
     json!({ "messages": shown, "people": people, "entries": entries })
 }
 
+/// The import of an echo, which knows that it was read.
+fn read_history(who: u32, second: i64, id: &str) -> InboundEvent {
+    let mut event = history(who, second, id, true, Content::text(format!("our words {id}")));
+    if let Fact::History(old) = &mut event.fact {
+        old.status = Some(ProviderStatus::Read);
+        old.message.sent_by = Some("phone_app".to_owned());
+    }
+    event
+}
+
 fn a_busy_day() -> Vec<InboundEvent> {
     let mut mark = event(
         1,
@@ -86,6 +96,7 @@ fn a_busy_day() -> Vec<InboundEvent> {
         revoke(2, 15, "in-1", false),
         revoke(2, 13, "in-2", false),
         history(1, -900, "old-1", true, Content::text("long ago")),
+        read_history(1, 30, "out-2"),
         history(1, 10, "in-2", false, Content::text("words of in-2")),
         history(2, -800, "old-2", false, Content { kind: "media_placeholder".into(), ..Content::default() }),
         history(2, -800, "old-2", false, Content { kind: "image".into(), ..Content::default() }),
