@@ -62,7 +62,7 @@ async fn callback(request: HttpRequest, body: web::Bytes, state: State) -> HttpR
 }
 
 async fn bus(path: PathBuf, mut from_http: mpsc::Receiver<Waiting>, to_store: mpsc::Sender<String>) {
-    let mut file = raw::open(&path).await;
+    let mut file = raw::bare(&path).await;
     let mut group = Vec::with_capacity(GROUP);
     while from_http.recv_many(&mut group, GROUP).await > 0 {
         let rows: Vec<_> = group.iter().map(|(payload, _)| ("key".to_owned(), payload.clone())).collect();
@@ -78,7 +78,7 @@ async fn bus(path: PathBuf, mut from_http: mpsc::Receiver<Waiting>, to_store: mp
 }
 
 async fn store(path: PathBuf, mut from_bus: mpsc::Receiver<String>, to_sockets: broadcast::Sender<String>) {
-    let mut file = raw::open(&path).await;
+    let mut file = raw::bare(&path).await;
     let mut group = Vec::with_capacity(GROUP);
     while from_bus.recv_many(&mut group, GROUP).await > 0 {
         let rows: Vec<_> = group.iter().map(|payload| ("key".to_owned(), payload.clone())).collect();

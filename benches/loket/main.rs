@@ -9,6 +9,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stderr,
     clippy::print_stdout,
     reason = "a program that measures: it stops at the first surprise, and prints"
 )]
@@ -22,22 +23,30 @@ mod rows;
 
 use std::time::Duration;
 
-/// How long each load lasts.
-pub(crate) const SECONDS: u64 = 10;
+/// How often everything is measured, each time right beside its floor; the median is reported.
+pub(crate) const RUNS: usize = 3;
+/// How long each load lasts, after [`WARM_UP`].
+pub(crate) const TIME: Duration = Duration::from_secs(5);
+/// What is not measured yet: caches, connections and prepared statements come to be.
+pub(crate) const WARM_UP: Duration = Duration::from_secs(1);
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    let _installed = rustls::crypto::ring::default_provider().install_default();
     if let [role, folder, port] = arguments.as_slice()
         && role == "floor-server"
     {
         actix_web::rt::System::new().block_on(floor::serve(folder.into(), port.parse().expect("a port")));
         return;
     }
+    let _installed = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let chosen = |name: &str| arguments.is_empty() || arguments.iter().any(|word| word == name);
     runtime.block_on(async {
-        println!("Loket against its floors, each load {SECONDS} s. Ratios are what to read.");
+        println!(
+            "Loket against its floors: medians of {RUNS} runs of {} s, each right beside its floor. \
+             Ratios are what to read.",
+            TIME.as_secs()
+        );
         if chosen("t2") {
             rows::t2().await;
         }
@@ -54,7 +63,38 @@ fn main() {
     runtime.shutdown_timeout(Duration::from_secs(1));
 }
 
-/// One line of the report.
-pub(crate) fn report(name: &str, what: &str, figure: &str, floor: &str, ratio: f64, bar: &str) {
-    println!("{name:<4} {what:<44} {figure:>16}   floor {floor:>16}   ratio {ratio:>5.2}   bar {bar}");
+/// Says on stderr what is being done.
+pub(crate) fn progress(what: &str, run: usize) {
+    eprintln!("… {what}, run {} of {RUNS}", run + 1);
+}
+
+/// Figures of all runs, each with the floor that was measured beside it.
+#[derive(Default)]
+pub(crate) struct Figures {
+    pairs: Vec<(f64, f64)>,
+}
+
+impl Figures {
+    /// Adds a run.
+    pub(crate) fn add(&mut self, figure: f64, floor: f64) {
+        self.pairs.push((figure, floor));
+    }
+
+    /// One line of the report: the medians, and all ratios.
+    pub(crate) fn report(&self, name: &str, what: &str, unit: impl Fn(f64) -> String, bar: &str) {
+        let figure = unit(median(self.pairs.iter().map(|pair| pair.0)));
+        let floor = unit(median(self.pairs.iter().map(|pair| pair.1)));
+        let ratio = median(self.pairs.iter().map(|pair| pair.0 / pair.1));
+        let all: Vec<String> = self.pairs.iter().map(|pair| format!("{:.2}", pair.0 / pair.1)).collect();
+        println!(
+            "{name:<4} {what:<46} {figure:>11}   floor {floor:>11}   ratio {ratio:>5.2} ({})   bar {bar}",
+            all.join(" ")
+        );
+    }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }

@@ -2,7 +2,7 @@
 //! and how one is set aside that cannot be.
 
 use loket_backbone::bus::Item;
-use loket_protocol::inbound::{INBOUND_VERSION, InboundEvent};
+use loket_protocol::inbound::{Fact, INBOUND_VERSION, InboundEvent};
 use loket_protocol::outbound::SendReport;
 use loket_protocol::problem::{ParkReason, Problem, RawCallback};
 use loket_protocol::topics;
@@ -139,6 +139,16 @@ fn one<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Unfit> {
 }
 
 impl Work {
+    /// Whether it may free a conversation whose next message waits to be sent: what became of a send
+    /// may, and what a customer writes may not.
+    pub(super) fn may_free(&self) -> bool {
+        match self {
+            Self::Events(events) => events.iter().any(|event| !matches!(event.fact, Fact::Message(_))),
+            Self::Problems(_) | Self::Callbacks(_) => false,
+            Self::Reports(_) => true,
+        }
+    }
+
     /// Carries items out in their order, in a transaction that the caller commits.
     pub(super) async fn carry_out(self, tx: &mut Tx, inner: &Inner) -> Result<Applied, StoreError> {
         match self {

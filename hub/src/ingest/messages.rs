@@ -304,9 +304,8 @@ impl Batch<'_> {
 
     /// Writes what drafts say and answers the messages as they are shown now.
     async fn write(&mut self, drafts: &[Draft<'_>], marked: bool) -> Result<Vec<Message>, StoreError> {
-        let new: Vec<NewMessage> =
-            drafts.iter().filter(|draft| !draft.completes).map(|draft| draft.new.clone()).collect();
-        messages::insert(self.tx, &new).await?;
+        let new = drafts.iter().filter(|draft| !draft.completes).map(|draft| &draft.new);
+        messages::insert(self.tx, new).await?;
         for draft in drafts.iter().filter(|draft| draft.completes) {
             messages::complete(self.tx, draft.new.message.id, &draft.new).await?;
         }

@@ -43,6 +43,9 @@ const PASSING_TRIES: u32 = 5;
 /// The turn at which an item is parked.
 const TURNS_MAX: i64 = 5;
 
+/// How long whole callbacks gather on the bus for one commit.
+const GATHER: Duration = Duration::from_millis(250);
+
 /// Starts one worker for each topic that is read into the store.
 pub(crate) fn start(inner: &Arc<Inner>, tasks: &Tasks) {
     for kind in Kind::ALL {
@@ -80,7 +83,11 @@ impl Worker {
             match taken {
                 Ok(leases) => {
                     failures = 0;
+                    let is_full = leases.len() >= self.kind.batch_max();
                     self.handle(leases).await;
+                    if self.kind == Kind::Callbacks && !is_full {
+                        self.gather().await;
+                    }
                 }
                 Err(error) => {
                     failures += 1;
@@ -90,6 +97,15 @@ impl Worker {
                     pause(&self.stop, failures).await;
                 }
             }
+        }
+    }
+
+    /// Lets callbacks come together: nobody waits for them in the store, they are as safe on the bus,
+    /// and a commit for each would make the messages beside them wait.
+    async fn gather(&self) {
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = tokio::time::sleep(GATHER) => {}
         }
     }
 
@@ -184,6 +200,7 @@ impl Worker {
 
     async fn once(&self, items: &[&Item], deadline: Duration, acquits: bool) -> Result<Applied, Trouble> {
         let work = carry::read(self.kind, items).map_err(Trouble::Unfit)?;
+        let may_free = work.may_free();
         let mut tx = self.inner.store.begin_for_worker().await?;
         let carried = async {
             let applied = work.carry_out(&mut tx, &self.inner).await?;
@@ -196,8 +213,9 @@ impl Worker {
         };
         let applied = tokio::time::timeout(deadline, carried).await.map_err(|_| Trouble::Late)??;
         tx.commit().await?;
-        // A report or a status may have freed a conversation.
-        self.inner.kick.notify_one();
+        if may_free {
+            self.inner.kick.notify_one();
+        }
         Ok(applied)
     }
 

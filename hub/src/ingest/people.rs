@@ -42,15 +42,13 @@ struct Lead {
     retired_at: Option<Timestamp>,
 }
 
-type Address = (ChannelAccount, Handle);
-
 /// The people of one transaction.
 #[derive(Default)]
 pub(super) struct People {
     persons: Vec<Person>,
     by_identity: HashMap<IdentityId, usize>,
-    /// Every address that was looked up, with where it leads; none for a stranger's.
-    leads: HashMap<Address, Vec<Lead>>,
+    /// Every address that was looked up, with where it leads; nowhere for a stranger's.
+    leads: HashMap<ChannelAccount, HashMap<Handle, Vec<Lead>>>,
 }
 
 impl People {
@@ -79,19 +77,28 @@ impl People {
     ) -> Result<(), StoreError> {
         let mut unknown: Vec<(&ChannelAccount, &Handle)> = Vec::new();
         for (channel, handle) in wanted {
-            if handle.kind.identifies() && !self.leads.contains_key(&(channel.clone(), handle.clone())) {
-                self.leads.insert((channel.clone(), handle.clone()), Vec::new());
+            if handle.kind.identifies() && self.leads_of(channel, handle).is_none() {
+                self.leads_of_mut(channel, handle);
                 unknown.push((channel, handle));
             }
         }
         for chunk in unknown.chunks(ROWS_MAX) {
-            for lead in contacts::leads(conn, chunk).await? {
-                let place = self.person_of(lead.known);
+            let told = contacts::leads(conn, chunk).await?;
+            for known in told.people {
+                self.person_of(known);
+            }
+            for lead in told.leads {
+                // Whoever has no thread is nobody: the store does not let that be.
+                let (Some((channel, handle)), Some(place)) =
+                    (chunk.get(lead.asked), self.by_identity.get(&lead.identity).copied())
+                else {
+                    continue;
+                };
                 if lead.retired_at.is_none() {
-                    self.get_mut(place)?.handles.insert(lead.handle.clone());
+                    self.get_mut(place)?.handles.insert((*handle).clone());
                 }
-                let leads = self.leads.entry((lead.channel, lead.handle)).or_default();
-                leads.push(Lead { person: place, retired_at: lead.retired_at });
+                let lead = Lead { person: place, retired_at: lead.retired_at };
+                self.leads_of_mut(channel, handle).push(lead);
             }
         }
         Ok(())
@@ -116,6 +123,14 @@ impl People {
             }
         }
         Ok(())
+    }
+
+    fn leads_of(&self, channel: &ChannelAccount, handle: &Handle) -> Option<&Vec<Lead>> {
+        self.leads.get(channel)?.get(handle)
+    }
+
+    fn leads_of_mut(&mut self, channel: &ChannelAccount, handle: &Handle) -> &mut Vec<Lead> {
+        self.leads.entry(channel.clone()).or_default().entry(handle.clone()).or_default()
     }
 
     fn person_of(&mut self, known: Known) -> usize {
@@ -158,7 +173,7 @@ impl People {
     }
 
     fn led(&self, channel: &ChannelAccount, handle: &Handle, at: Timestamp) -> Option<usize> {
-        let leads = self.leads.get(&(channel.clone(), handle.clone()))?;
+        let leads = self.leads_of(channel, handle)?;
         let now = leads.iter().find(|lead| lead.retired_at.is_none());
         // A number that somebody gave up may be another's today; ids never change hands (whatsapp §6).
         let then = |lead: &&Lead| match lead.retired_at {
@@ -240,7 +255,7 @@ impl People {
     ) -> Result<(), StoreError> {
         for handle in handles {
             if handle.kind.identifies() {
-                let leads = self.leads.entry((channel.clone(), handle.clone())).or_default();
+                let leads = self.leads_of_mut(channel, &handle);
                 leads.retain(|lead| lead.person != place);
                 leads.push(Lead { person: place, retired_at: None });
             }
@@ -269,7 +284,7 @@ impl People {
             if new.contains(handle) || self.get(place)?.handles.contains(handle) {
                 continue;
             }
-            let leads = self.leads.get(&(channel.clone(), handle.clone()));
+            let leads = self.leads_of(channel, handle);
             let taken = leads.is_some_and(|leads| {
                 leads.iter().any(|lead| match lead.retired_at {
                     None => lead.person != place,
@@ -318,7 +333,7 @@ impl People {
         let identity = self.get(place)?.identity;
         contacts::retire_handle(tx, channel, identity, handle, at).await?;
         self.get_mut(place)?.handles.remove(handle);
-        let leads = self.leads.entry((channel.clone(), handle.clone())).or_default();
+        let leads = self.leads_of_mut(channel, handle);
         leads.retain(|lead| lead.person != place);
         leads.push(Lead { person: place, retired_at: Some(at) });
         Ok(())

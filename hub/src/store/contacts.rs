@@ -148,26 +148,41 @@ pub(crate) struct Known {
 }
 
 /// Where a handle leads: to whom, and until when, if it is theirs no longer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Lead {
-    pub(crate) channel: ChannelAccount,
-    pub(crate) handle: Handle,
+    /// The place of the handle among those that were asked for.
+    pub(crate) asked: usize,
+    pub(crate) identity: IdentityId,
     pub(crate) retired_at: Option<Timestamp>,
-    pub(crate) known: Known,
+}
+
+/// Where some handles lead, and everybody whom they lead to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Leads {
+    pub(crate) leads: Vec<Lead>,
+    pub(crate) people: Vec<Known>,
+}
+
+impl Leads {
+    /// True when they lead to nobody.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.leads.is_empty()
+    }
 }
 
 /// Where handles lead, retired ones included; at most `ROWS_MAX`.
 pub(crate) async fn leads(
     conn: &mut Conn,
     wanted: &[(&ChannelAccount, &Handle)],
-) -> Result<Vec<Lead>, StoreError> {
+) -> Result<Leads, StoreError> {
     if wanted.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Leads::default());
     }
-    let values = wanted
-        .iter()
-        .flat_map(|(channel, handle)| -> [Value; 4] {
+    let values = (0_i64..)
+        .zip(wanted)
+        .flat_map(|(asked, (channel, handle))| -> [Value; 5] {
             [
+                asked.into(),
                 (&channel.kind).into(),
                 (&channel.account).into(),
                 handle.kind.as_str().into(),
@@ -177,39 +192,41 @@ pub(crate) async fn leads(
         .collect();
     // CROSS JOIN tells SQLite to look each wanted handle up, and says nothing to PostgreSQL.
     let found = rows(
-        "WITH wanted (channel_kind, account, kind, value) AS (VALUES",
-        4,
+        "WITH wanted (asked, channel_kind, account, kind, value) AS (VALUES",
+        5,
         values,
-        "), led AS (SELECT h.* FROM wanted w CROSS JOIN handles h WHERE h.channel_kind = w.channel_kind \
-         AND h.account = w.account AND h.kind = w.kind AND h.value = w.value AND h.identifies = 1 \
-         UNION ALL SELECT h.* FROM wanted w CROSS JOIN handles h WHERE h.channel_kind = w.channel_kind \
-         AND h.account = w.account AND h.kind = w.kind AND h.value = w.value AND h.retired_at IS NOT NULL) \
-         SELECT l.channel_kind, l.account, l.kind, l.value, l.retired_at, i.id, i.name, i.name_at, \
-         i.contact_id, t.id AS thread_id, t.status FROM led l CROSS JOIN identities i CROSS JOIN threads t \
+        "), led AS (SELECT w.asked, h.identity_id, h.retired_at FROM wanted w CROSS JOIN handles h \
+         WHERE h.channel_kind = w.channel_kind AND h.account = w.account AND h.kind = w.kind \
+         AND h.value = w.value AND h.identifies = 1 \
+         UNION ALL SELECT w.asked, h.identity_id, h.retired_at FROM wanted w CROSS JOIN handles h \
+         WHERE h.channel_kind = w.channel_kind AND h.account = w.account AND h.kind = w.kind \
+         AND h.value = w.value AND h.retired_at IS NOT NULL) \
+         SELECT identity_id AS id, asked, retired_at, NULL AS name, NULL AS name_at, NULL AS contact_id, \
+         NULL AS thread_id, NULL AS status FROM led \
+         UNION ALL SELECT i.id, NULL, NULL, i.name, i.name_at, i.contact_id, t.id, t.status \
+         FROM (SELECT DISTINCT identity_id FROM led) l CROSS JOIN identities i CROSS JOIN threads t \
          WHERE i.id = l.identity_id AND t.contact_id = i.contact_id",
     )
     .all(conn)
     .await?;
-    found
-        .iter()
-        .map(|row| {
-            let kind = ChannelKind::new(row.text("channel_kind")?)
-                .map_err(|error| StoreError::unreadable("channel_kind", error))?;
-            Ok(Lead {
-                channel: ChannelAccount { kind, account: row.text("account")? },
-                handle: handle(row)?,
-                retired_at: row.time_or_none("retired_at")?,
-                known: Known {
-                    identity: row.parsed("id")?,
-                    contact: row.parsed("contact_id")?,
-                    thread: row.parsed("thread_id")?,
-                    name: row.text_or_none("name")?,
-                    name_at: row.time("name_at")?,
-                    status: super::threads::status(row, "status")?,
-                },
-            })
-        })
-        .collect()
+    let mut told = Leads::default();
+    for row in &found {
+        let identity = row.parsed("id")?;
+        if let Some(asked) = row.int_or_none("asked")? {
+            let asked = usize::try_from(asked).map_err(|error| StoreError::unreadable("asked", error))?;
+            told.leads.push(Lead { asked, identity, retired_at: row.time_or_none("retired_at")? });
+        } else {
+            told.people.push(Known {
+                identity,
+                contact: row.parsed("contact_id")?,
+                thread: row.parsed("thread_id")?,
+                name: row.text_or_none("name")?,
+                name_at: row.time("name_at")?,
+                status: super::threads::status(row, "status")?,
+            });
+        }
+    }
+    Ok(told)
 }
 
 /// Makes a contact with its thread and one identity without handles. The thread has no case yet.

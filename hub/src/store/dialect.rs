@@ -18,6 +18,8 @@ use super::error::StoreError;
 const BUSY: Duration = Duration::from_secs(5);
 /// Connections that read.
 const READERS: u32 = 4;
+/// Pages of the write-ahead log before they are carried into the file: 16 MiB.
+const WAL_PAGES: &str = "4096";
 /// Prepared statements kept per connection: inserts of many rows have a text per number of rows.
 const STATEMENTS: usize = 400;
 
@@ -71,6 +73,8 @@ pub(crate) async fn open_sqlite(path: &Path) -> Result<SqliteFile, StoreError> {
         .foreign_keys(true)
         .statement_cache_capacity(STATEMENTS)
         .pragma("cache_size", "-16384")
+        // Pages that many commits touch are carried into the file once and not with each few commits.
+        .pragma("wal_autocheckpoint", WAL_PAGES)
         .pragma("temp_store", "MEMORY");
     let writer = SqlitePoolOptions::new()
         .max_connections(1)
@@ -157,14 +161,14 @@ const MIGRATIONS: &[(i64, &str, &str)] =
 
 /// The schema in SQLite's words.
 pub(crate) fn sqlite_migrator() -> Migrator {
-    migrator("INTEGER PRIMARY KEY", "BLOB")
+    migrator("INTEGER PRIMARY KEY", "BLOB", " WITHOUT ROWID")
 }
 
-fn migrator(row_id: &str, bytes: &str) -> Migrator {
+fn migrator(row_id: &str, bytes: &str, by_key: &str) -> Migrator {
     let migrations = MIGRATIONS
         .iter()
         .map(|(version, name, text)| {
-            let text = text.replace("{ROW_ID}", row_id).replace("{BYTES}", bytes);
+            let text = text.replace("{ROW_ID}", row_id).replace("{BYTES}", bytes).replace("{BY_KEY}", by_key);
             Migration::new(
                 *version,
                 (*name).into(),
@@ -202,7 +206,7 @@ mod tests {
     fn no_placeholder_is_left_in_the_schema() {
         for migration in sqlite_migrator().iter() {
             let text = migration.sql.as_str();
-            assert!(!text.contains("{ROW_ID}") && !text.contains("{BYTES}"));
+            assert!(["{ROW_ID}", "{BYTES}", "{BY_KEY}"].iter().all(|left| !text.contains(left)));
         }
     }
 }

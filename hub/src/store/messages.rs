@@ -23,12 +23,16 @@ pub(crate) struct NewMessage {
 
 /// Writes messages in this order. One with a provider id or a client's id that is there already
 /// breaks a unique key.
-pub(crate) async fn insert(tx: &mut Tx, messages: &[NewMessage]) -> Result<(), StoreError> {
+pub(crate) async fn insert<'a>(
+    tx: &mut Tx,
+    messages: impl IntoIterator<Item = &'a NewMessage>,
+) -> Result<(), StoreError> {
     const WIDTH: usize = 23;
     const HEAD: &str = "INSERT INTO messages (id, thread_id, seq, direction, author_type, author_id, \
         author_name, identity_id, channel_kind, account, external_id, client_message_id, content, \
         attachments, reply_to_external_id, reply_to_message_id, reply_to_story_id, status, status_detail, \
         late, imported, provider_time, created_at) VALUES";
+    let messages: Vec<&NewMessage> = messages.into_iter().collect();
     for chunk in messages.chunks(ROWS_MAX) {
         let mut values = Vec::with_capacity(chunk.len() * WIDTH);
         for new in chunk {

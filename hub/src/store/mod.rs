@@ -86,9 +86,14 @@ impl Store {
         })?;
         dialect::sqlite_migrator().run(&file.writer).await.map_err(|error| migration_error(&error))?;
         let turn = Arc::new(Semaphore::new(1));
-        Ok(Self {
+        let store = Self {
             inner: Arc::new(Inner { file, turn, clock, grown: Notify::new(), heard: Mutex::default() }),
-        })
+        };
+        // The file is this process's alone: whoever numbered the log before is gone.
+        let mut tx = store.begin_for_worker().await?;
+        sequencer::depose(&mut tx).await?;
+        tx.commit().await?;
+        Ok(store)
     }
 
     /// A transaction for a caller of the API: waits at most [`POOL_WAIT`] for its turn.

@@ -22,6 +22,13 @@ pub(crate) async fn elect(tx: &mut Tx, holder: &str, until: Timestamp) -> Result
     row.map(|row| row.int("epoch")).transpose()
 }
 
+/// Ends the right of whoever has it: for a backend that one process has to itself, where whoever had it
+/// is gone. Without this a restart would wait for the lease to run out.
+pub(crate) async fn depose(tx: &mut Tx) -> Result<(), StoreError> {
+    sql("UPDATE sequencer SET expires_at = 0").run(tx).await?;
+    Ok(())
+}
+
 /// Numbers up to `limit` entries that have no number yet, in the order of their rows. Answers how
 /// many; `None` when the epoch is over and somebody else numbers now.
 pub(crate) async fn number(tx: &mut Tx, epoch: i64, limit: u32) -> Result<Option<u64>, StoreError> {

@@ -78,17 +78,20 @@ pub(crate) async fn list(
     // Each filter is a fixed text, so that the planner sees only those that are asked for; a number
     // whose filter is not asked for is bound all the same, with its type, and unused.
     let mut text = vec![SELECT, "WHERE t.last_message_at > 0 AND (t.last_message_at, t.id) < ($1, $2) "];
-    if filter.status.is_some() {
-        text.push("AND t.status = $4 ");
+    // A fixed word and no value, so that the planner sees the index of open ones.
+    match filter.status {
+        Some(ThreadStatus::Open) => text.push("AND t.status = 'open' "),
+        Some(ThreadStatus::Resolved) => text.push("AND t.status = 'resolved' "),
+        None => {}
     }
     match filter.assignee {
-        Some(Some(_)) => text.push("AND t.assignee = $5 "),
+        Some(Some(_)) => text.push("AND t.assignee = $4 "),
         Some(None) => text.push("AND t.assignee IS NULL "),
         None => {}
     }
     if filter.channel.is_some() {
         text.push(
-            "AND EXISTS (SELECT 1 FROM identities i WHERE i.contact_id = t.contact_id AND i.channel_kind = $6) ",
+            "AND EXISTS (SELECT 1 FROM identities i WHERE i.contact_id = t.contact_id AND i.channel_kind = $5) ",
         );
     }
     if filter.unread {
@@ -98,12 +101,11 @@ pub(crate) async fn list(
              WHERE r.agent_id = $3 AND r.thread_id = t.id), 0)) ",
         );
     }
-    text.push("ORDER BY t.last_message_at DESC, t.id DESC LIMIT $7");
+    text.push("ORDER BY t.last_message_at DESC, t.id DESC LIMIT $6");
     let statement = parts(&text)
         .bind(at)
         .bind(id)
         .bind(reader)
-        .bind(filter.status.map(ThreadStatus::as_str))
         .bind(filter.assignee.flatten())
         .bind(filter.channel.as_ref())
         .bind(limit);

@@ -168,6 +168,22 @@ fn a_second_opening_of_the_same_file_is_refused_with_a_sentence() {
     });
 }
 
+/// After a kill the log is numbered at once, not when the dead process's lease has run out.
+#[test]
+fn a_new_process_numbers_the_log_at_once() {
+    clauses::run(async {
+        let place = SqliteFolder::fresh();
+        for holder in ["killed", "next"] {
+            let store = place.open().await;
+            let mut tx = store.begin().await.unwrap();
+            let until = tx.now().plus_millis(60_000);
+            assert!(super::sequencer::elect(&mut tx, holder, until).await.unwrap().is_some(), "{holder}");
+            tx.commit().await.unwrap();
+            store.close().await;
+        }
+    });
+}
+
 /// A file that is something else is refused by its name, and left as it is.
 #[test]
 fn a_file_that_is_no_store_is_refused_by_its_name() {

@@ -1,5 +1,5 @@
 -- One text for SQLite and PostgreSQL but for two types (store/dialect.rs fills in the row id,
--- {ROW_ID}, and of bytes, {BYTES}). Times are milliseconds since 1970, ids are text, JSON is text, booleans are 0 and 1.
+-- {ROW_ID}, and of bytes, {BYTES}) and a table that is nothing but its key ({BY_KEY}). Times are milliseconds since 1970, ids are text, JSON is text, booleans are 0 and 1.
 
 CREATE TABLE installation (
     name TEXT PRIMARY KEY,
@@ -67,8 +67,9 @@ CREATE TABLE threads (
     created_at BIGINT NOT NULL
 );
 CREATE INDEX threads_by_last_message ON threads (last_message_at, id);
-CREATE INDEX threads_by_assignee ON threads (assignee, last_message_at, id);
-CREATE INDEX threads_by_status ON threads (status, last_message_at, id);
+CREATE INDEX threads_by_assignee ON threads (assignee, last_message_at, id) WHERE assignee IS NOT NULL;
+-- Few threads are open; of resolved ones, which are most, the newest are found without help.
+CREATE INDEX threads_open ON threads (last_message_at, id) WHERE status = 'open';
 
 CREATE TABLE messages (
     id TEXT PRIMARY KEY,
@@ -217,7 +218,7 @@ CREATE TABLE inbox (
     received_at BIGINT NOT NULL,
     -- NULL: as long as its message; else swept after this moment.
     keep_until BIGINT
-);
+){BY_KEY};
 CREATE INDEX inbox_sweep ON inbox (keep_until) WHERE keep_until IS NOT NULL;
 
 -- Counts of items leased before and not acknowledged, committed before the item is touched again.
