@@ -134,7 +134,7 @@ function written(value, indent = "") {
 }
 
 {
-  const height = 870;
+  const height = 884;
   const phones = await openPhones(browser, { viewport: { width: 1280, height: height + 45 }, deviceScaleFactor: 1.5 });
   const phone = phoneOf(phones, { id: "sanne" });
   await phone.locator(".status.read").nth(1).waitFor();

@@ -358,7 +358,8 @@ class Phone {
       message.edits > 0 ? `${t("edited")} · ` : "",
       el("time", { datetime: message.at }, clockFormat.format(new Date(message.at))),
       " ", status(message, mine));
-    const line = el("li", { class: `line ${mine ? "mine" : "theirs"}${failed ? " failed" : ""}` }, el("div", { class: "row" }, body, this.actions(message, mine)), reactions ? el("p", { class: "reactions" }, reactions) : "", foot);
+    const [acts, menu] = this.actions(message, mine);
+    const line = el("li", { class: `line ${mine ? "mine" : "theirs"}${failed ? " failed" : ""}` }, el("div", { class: "row" }, body, acts), menu, reactions ? el("p", { class: "reactions" }, reactions) : "", foot);
     if (failed && message.failure) {
       line.append(el("p", { class: "failure" }, `${message.failure.code} · ${message.failure.message}`));
     }
@@ -366,7 +367,7 @@ class Phone {
   }
 
   actions(message, mine) {
-    if (message.is_revoked || message.progress === "failed") return "";
+    if (message.is_revoked || message.progress === "failed") return ["", ""];
     const menu = el("div", { class: "menu", hidden: true });
     const button = el("button", {
       type: "button", class: "icon more", "aria-label": t("more"), "aria-expanded": "false", "data-focus": message.id,
@@ -386,7 +387,7 @@ class Phone {
     } else {
       for (const emoji of ["👍", "❤️", "😮"]) menu.append(act(emoji, react(emoji)));
     }
-    return el("div", { class: "acts" }, button, menu);
+    return [el("div", { class: "acts" }, button), menu];
   }
 }
 
