@@ -65,7 +65,7 @@ pub(crate) async fn groups_per_second(
             begun = done;
         }
     }
-    super::load::rate(done - begun, start.elapsed() - warm_up)
+    super::load::rate(done - begun, start.elapsed().saturating_sub(warm_up))
 }
 
 /// A table of the product's as it was left: how it is made, and what is in it.
