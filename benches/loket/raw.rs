@@ -54,9 +54,8 @@ pub(crate) async fn groups_per_second(
     while start.elapsed() < warm_up + time {
         let mut tx = file.begin().await.expect("a transaction");
         for (table, payload) in tables {
-            let rows: Vec<_> = (0..batch)
-                .map(|n| (format!("m|whatsapp:305|wamid.{done}.{n}"), payload.clone()))
-                .collect();
+            let rows: Vec<_> =
+                (0..batch).map(|n| (format!("m|whatsapp:305|wamid.{done}.{n}"), payload.clone())).collect();
             insert(&mut tx, table, &rows).await;
         }
         tx.commit().await.expect("a commit");
@@ -100,11 +99,12 @@ pub(crate) async fn tables(path: &Path, names: &[&'static str]) -> Vec<Table> {
     let mut file = open(path).await;
     let mut tables = Vec::new();
     for name in names {
-        let schema = sqlx::query_scalar("SELECT sql FROM sqlite_schema WHERE tbl_name = ? AND sql IS NOT NULL")
-            .bind(*name)
-            .fetch_all(&mut file)
-            .await
-            .expect("a schema");
+        let schema =
+            sqlx::query_scalar("SELECT sql FROM sqlite_schema WHERE tbl_name = ? AND sql IS NOT NULL")
+                .bind(*name)
+                .fetch_all(&mut file)
+                .await
+                .expect("a schema");
         let text = format!("SELECT * FROM {name} ORDER BY rowid");
         let found = file.fetch_all(AssertSqlSafe(text)).await.expect("rows");
         let rows: Vec<Vec<Cell>> =

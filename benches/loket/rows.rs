@@ -96,8 +96,11 @@ pub(crate) async fn t3() {
         same.add(ours, raw::copies_per_second(folder.path(), &tables, BATCH).await);
         // The key is in the payload's size already.
         let key = "m|whatsapp:305|wamid.00000.00".len();
-        let rows: Vec<(&str, String)> =
-            TABLES.iter().zip(&tables).map(|(name, table)| (*name, "x".repeat(table.row_bytes() - key))).collect();
+        let rows: Vec<(&str, String)> = TABLES
+            .iter()
+            .zip(&tables)
+            .map(|(name, table)| (*name, "x".repeat(table.row_bytes() - key)))
+            .collect();
         bare.add(ours, raw::groups_per_second(folder.path(), &rows, BATCH, WARM_UP, TIME).await);
     }
     same.report("T3", "messages appended, against the same rows bare", per_second, ">= 0.5");
