@@ -42,7 +42,7 @@ const shown = await talk("sanne", [
   ["customer", "Good morning! My parcel of Tuesday has not come. Order 20417."],
   ["agent", "Good morning Sanne, I am looking it up."],
   ["customer", "Thank you!"],
-  ["agent", "It is with the courier and comes today between 14:00 and 16:00."],
+  ["agent", "It comes today between 14:00 and 16:00."],
 ]);
 await simulator.change("mila", { reads_at_once: false });
 await talk("mila", [
