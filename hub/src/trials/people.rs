@@ -77,9 +77,17 @@ async fn of_many_guesses_at_once_five_get_through() {
         async move { world.hub.log_in("bram", "a wrong password", address).await }
     });
     let answers = futures_util::future::join_all(guesses).await;
-    let through = answers.iter().filter(|a| matches!(a, Err(HubError::Credentials))).count();
-    assert!(through <= 5, "{through} got through");
+    let mut through = answers.iter().filter(|a| matches!(a, Err(HubError::Credentials))).count();
     assert!(answers.iter().all(Result::is_err));
+    // On a busy machine some of them were turned away unasked (`Unavailable`): the rest comes one by one.
+    for _ in 0..40 {
+        match world.hub.log_in("bram", "a wrong password", HERE).await {
+            Err(HubError::Credentials) => through += 1,
+            Err(HubError::TooMany { .. }) => break,
+            other => assert!(matches!(other, Err(HubError::Unavailable(_))), "{other:?}"),
+        }
+    }
+    assert!(through <= 5, "{through} got through");
     let limited = world.hub.log_in("bram", &bram.password, HERE).await;
     let Err(HubError::TooMany { retry_after_s }) = limited else { panic!("{limited:?}") };
     assert!((1..=60).contains(&retry_after_s));
