@@ -105,7 +105,9 @@ pub(crate) async fn tables(path: &Path, names: &[&'static str]) -> Vec<Table> {
                 .fetch_all(&mut file)
                 .await
                 .expect("a schema");
-        let text = format!("SELECT * FROM {name} ORDER BY rowid");
+        // The inbox is kept in the order of its keys; its rows were written in that of their messages.
+        let order = if *name == "inbox" { "effect_id" } else { "rowid" };
+        let text = format!("SELECT * FROM {name} ORDER BY {order}");
         let found = file.fetch_all(AssertSqlSafe(text)).await.expect("rows");
         let rows: Vec<Vec<Cell>> =
             found.iter().map(|row| (0..row.len()).map(|at| cell(row, at)).collect()).collect();
