@@ -1,9 +1,10 @@
 //! The sequencer: gives each committed entry of the log its number, in row order, once
 //! (`reliability-contract` §4). One in the installation, by a lease with an epoch; kicked after each
-//! commit in this process, and looking by itself each second for those of others.
+//! commit that the store hears of, and looking by itself each second. Whoever stops in order gives the
+//! lease up, so that another hub goes on at once.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use loket_backbone::random;
@@ -38,18 +39,36 @@ struct Sequencer {
     stop: CancellationToken,
 }
 
+/// How a turn ended.
+enum Turn {
+    /// There may be more at once.
+    More,
+    /// Everything has its number.
+    Idle,
+    /// Another process has the right.
+    Theirs,
+}
+
 impl Sequencer {
     async fn run(&self) {
         let mut failures = 0;
-        let mut elected: Option<(i64, std::time::Instant)> = None;
+        let mut elected: Option<(i64, Instant)> = None;
         while !self.stop.is_cancelled() {
             match self.turn(&mut elected).await {
-                Ok(true) => failures = 0,
-                Ok(false) => {
+                Ok(Turn::More) => failures = 0,
+                Ok(Turn::Idle) => {
                     failures = 0;
                     tokio::select! {
                         () = self.stop.cancelled() => {}
                         () = self.inner.store.grown().notified() => {}
+                        () = tokio::time::sleep(POLL) => {}
+                    }
+                }
+                Ok(Turn::Theirs) => {
+                    failures = 0;
+                    // Commits are theirs to number: asking for the right at each would only cost.
+                    tokio::select! {
+                        () = self.stop.cancelled() => {}
                         () = tokio::time::sleep(POLL) => {}
                     }
                 }
@@ -63,14 +82,25 @@ impl Sequencer {
                 }
             }
         }
+        if elected.is_some()
+            && let Err(error) = self.resign().await
+        {
+            tracing::debug!(%error, "the right to number was not given up; it runs out by itself");
+        }
     }
 
-    /// Numbers a portion; true when there may be more at once.
-    async fn turn(&self, elected: &mut Option<(i64, std::time::Instant)>) -> Result<bool, StoreError> {
+    async fn resign(&self) -> Result<(), StoreError> {
+        let mut tx = self.inner.store.begin_for_worker().await?;
+        sequencer::resign(&mut tx, &self.holder).await?;
+        tx.commit().await
+    }
+
+    /// Numbers a portion.
+    async fn turn(&self, elected: &mut Option<(i64, Instant)>) -> Result<Turn, StoreError> {
         // Looking costs nothing; a transaction of its own each idle second would cost a sync of the disk.
         let mut reader = self.inner.store.read().await?;
         if !log::has_unnumbered(&mut reader).await? {
-            return Ok(false);
+            return Ok(Turn::Idle);
         }
         drop(reader);
         let mut tx = self.inner.store.begin_for_worker().await?;
@@ -80,7 +110,8 @@ impl Sequencer {
             _ => {
                 let until = tx.now().plus_millis(LEASE_MS);
                 let Some(epoch) = sequencer::elect(&mut tx, &self.holder, until).await? else {
-                    return Ok(false);
+                    *elected = None;
+                    return Ok(Turn::Theirs);
                 };
                 *elected = Some((epoch, now));
                 epoch
@@ -88,15 +119,15 @@ impl Sequencer {
         };
         let Some(numbered) = sequencer::number(&mut tx, epoch, PORTION).await? else {
             *elected = None;
-            return Ok(false);
+            return Ok(Turn::Theirs);
         };
         tx.commit().await?;
         if numbered == 0 {
-            return Ok(false);
+            return Ok(Turn::Idle);
         }
         metrics::counter!("loket_log_numbered_total").increment(numbered);
         // A lost wake-up costs its listeners one poll.
         let _ = self.inner.kv.wake(WAKE_LOG, Bytes::new()).await;
-        Ok(numbered >= u64::from(PORTION))
+        Ok(if numbered >= u64::from(PORTION) { Turn::More } else { Turn::Idle })
     }
 }
