@@ -1,11 +1,7 @@
 //! What stands in `deploy/` stays true: every role and every setting that is named there exists, the
 //! brokers are nobody else's, and the tools whose files these are find them valid.
 
-#![expect(
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a file is true or it is not"
-)]
+#![expect(clippy::expect_used, clippy::panic, reason = "a file is true or it is not")]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

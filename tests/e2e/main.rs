@@ -18,6 +18,7 @@ mod conversation;
 mod fixtures;
 mod kill;
 mod order;
+mod roles;
 mod secrets_in_logs;
 mod socket;
 mod verify;
