@@ -115,6 +115,12 @@ impl Hub {
         HubHealth { store: counts.is_ok(), bus, topics: topics.unwrap_or_default(), unnumbered, parked }
     }
 
+    /// The settings that allow to forget what was confirmed; empty, as it should be, when all of it is
+    /// durable (`reliability-contract` §1).
+    pub fn relaxed(&self) -> Vec<&'static str> {
+        if self.inner.wire.bus().durability_is_relaxed() { vec!["bus.url"] } else { Vec::new() }
+    }
+
     async fn topics(&self) -> Result<BTreeMap<String, TopicDepth>, BusError> {
         let mut depths = BTreeMap::new();
         for (topic, group) in topics::TOPICS {

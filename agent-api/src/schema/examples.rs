@@ -147,5 +147,7 @@ pub(crate) fn status() -> Value {
     json!({
         "ready": true, "hub": {"store": true, "bus": true, "unnumbered": 0, "parked": 0, "topics": {"inbound": {"items": 0, "leased": 0, "oldest_age_ms": 0}}},
         "channels": [channel()], "log_head": 18_273_645, "sockets": 12, "requests": 1,
+        "disks": [{"holds": "bus", "room": "enough", "free_bytes": 52_613_349_376_i64, "size_bytes": 105_089_261_568_i64}],
+        "durability": "full", "relaxed": [],
     })
 }

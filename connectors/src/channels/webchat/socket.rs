@@ -431,6 +431,7 @@ impl Talk {
     }
 
     async fn say(&self, id: &str, text: &str) -> Result<(), Refusal> {
+        self.wires.has_room()?;
         let event = self.speaker.message(id, text, self.wires.clock.now())?;
         rates::count_message(&self.wires.kv, &self.sites.rates, self.speaker.visitor, self.address).await?;
         words::publish(&self.wires.wire, &self.wires.clock, &event).await

@@ -5,10 +5,12 @@ mod sockets;
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use loket_backbone::bus::Wire;
+use loket_backbone::disk::Disks;
 use loket_backbone::tasks::Tasks;
 use loket_protocol::asks::{VisitorWake, WebchatAsk, WebchatReply};
 use loket_protocol::channel::{ChannelAccount, ChannelKind};
@@ -20,7 +22,7 @@ use loket_protocol::topics::{INBOUND, WAKE_VISITOR, WEBCHAT};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::testing::{Ground, eventually, http, serve};
+use crate::testing::{Ground, disk, eventually, http, serve};
 use crate::{Connectors, ConnectorsSettings};
 
 const SHOP: &str = "https://shop.example.org";
@@ -56,17 +58,22 @@ impl World {
 
     /// With these rates in the settings.
     async fn with(rates: Value) -> Self {
-        Self::on(Ground::new().await, &rates)
+        Self::on(Ground::new().await, &rates, Disks::none())
     }
 
     /// With a kv that refuses every call.
     async fn without_kv() -> Self {
         let mut ground = Ground::new().await;
         ground.kv = loket_backbone::kv::open("none:", ground.clock.clone()).unwrap();
-        Self::on(ground, &json!({}))
+        Self::on(ground, &json!({}), Disks::none())
     }
 
-    fn on(ground: Ground, rates: &Value) -> Self {
+    /// On disks of the test's own.
+    async fn with_disks(disks: Disks) -> Self {
+        Self::on(Ground::new().await, &json!({}), disks)
+    }
+
+    fn on(ground: Ground, rates: &Value, disks: Disks) -> Self {
         let sites =
             json!({"shop": {"origins": [SHOP]}, "other": {"origins": ["https://*.other.example.org"]}});
         let section = json!({"sites": sites, "rates": rates});
@@ -75,7 +82,7 @@ impl World {
             ..ConnectorsSettings::default()
         };
         let (wire, kv, clock) = (ground.wire.clone(), ground.kv.clone(), ground.clock.clone());
-        let connectors = Connectors::build(&settings, wire, kv, clock).unwrap();
+        let connectors = Connectors::build(&settings, wire, kv, clock, disks).unwrap();
         let tasks = Tasks::new();
         connectors.start(&tasks);
         let address = serve(move |service| connectors.configure(service));
