@@ -73,6 +73,16 @@ pub(crate) async fn answer(
     Ok(())
 }
 
+/// How many answers are from before `before`.
+pub(crate) async fn left(conn: &mut Conn, before: Timestamp) -> Result<i64, StoreError> {
+    let row = sql("SELECT COUNT(*) AS n FROM idempotency WHERE at < $1")
+        .bind(before)
+        .patiently()
+        .first(conn)
+        .await?;
+    row.map_or(Ok(0), |row| row.int("n"))
+}
+
 /// Forgets answers from before `before`, some at a time.
 pub(crate) async fn sweep(tx: &mut Tx, before: Timestamp, most: u32) -> Result<u64, StoreError> {
     sql("DELETE FROM idempotency WHERE (principal, method, path, key) IN \

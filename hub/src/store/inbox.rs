@@ -113,6 +113,16 @@ pub(crate) async fn redirect(
     Ok(())
 }
 
+/// How many keys were to be kept until before `moment` only.
+pub(crate) async fn left(conn: &mut Conn, moment: Timestamp) -> Result<i64, StoreError> {
+    let row = sql("SELECT COUNT(*) AS n FROM inbox WHERE keep_until IS NOT NULL AND keep_until < $1")
+        .bind(moment)
+        .patiently()
+        .first(conn)
+        .await?;
+    row.map_or(Ok(0), |row| row.int("n"))
+}
+
 /// Removes up to `limit` keys that were to be kept until before `now`; answers how many.
 pub(crate) async fn sweep(tx: &mut Tx, limit: u32) -> Result<u64, StoreError> {
     let now = tx.now();

@@ -4,7 +4,7 @@
 use loket_protocol::ids::CallbackId;
 use loket_protocol::time::Timestamp;
 
-use super::{StoreError, Tx, Value, rows, sql};
+use super::{Conn, StoreError, Tx, Value, rows, sql};
 
 /// A piece of a whole callback, sealed.
 #[derive(Clone, Debug)]
@@ -109,6 +109,30 @@ impl Sweep {
             Self::Orphans => DAY_MS,
             Self::Callbacks | Self::Pieces | Self::Suspects => 7 * DAY_MS,
         }
+    }
+
+    /// What its rows are called.
+    pub(crate) fn noun(self) -> &'static str {
+        match self {
+            Self::Orphans => "statuses of unknown messages",
+            Self::Callbacks => "raw callbacks",
+            Self::Pieces => "pieces of parked items",
+            Self::Suspects => "counts of suspects",
+        }
+    }
+
+    /// How many rows are older than `before`.
+    pub(crate) async fn left(self, conn: &mut Conn, before: Timestamp) -> Result<i64, StoreError> {
+        let statement = match self {
+            Self::Orphans => {
+                sql("SELECT COUNT(*) AS n FROM statuses WHERE message_id IS NULL AND received_at < $1")
+            }
+            Self::Callbacks => sql("SELECT COUNT(*) AS n FROM raw_callbacks WHERE received_at < $1"),
+            Self::Pieces => sql("SELECT COUNT(*) AS n FROM raw_pieces WHERE received_at < $1"),
+            Self::Suspects => sql("SELECT COUNT(*) AS n FROM suspects WHERE at < $1"),
+        };
+        let row = statement.bind(before).patiently().first(conn).await?;
+        row.map_or(Ok(0), |row| row.int("n"))
     }
 
     /// Takes away up to `limit` rows that are older than `before`; answers how many.
