@@ -128,7 +128,8 @@ pub(crate) fn channel() -> Value {
         "channel": account(), "name": "main",
         "capabilities": {
             "window_ms": 86_400_000, "human_window_ms": null, "reads_the_thread": false,
-            "text_chars_max": 4096, "content_types": ["text", "image", "template"], "reactions": true,
+            "text_chars_max": 4096, "content_types": ["text", "image", "template"],
+            "captions": ["image"], "caption_chars_max": 1024, "reactions": true,
         },
         "health": "connected", "sentence": null, "since": AT, "last_inbound_at": AT,
         "last_sent_at": null, "queued": 0, "unconfirmed": 0,

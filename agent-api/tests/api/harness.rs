@@ -89,6 +89,8 @@ fn account(kind: &str, account: &str, reads_the_thread: bool) -> AccountSettings
             reads_the_thread,
             text_chars_max: 4_096,
             content_types: vec!["text".to_owned(), "image".to_owned()],
+            captions: vec!["image".to_owned()],
+            caption_chars_max: 1_024,
             reactions: !reads_the_thread,
         },
     }
