@@ -151,6 +151,9 @@ where
         let found = looked_up.await.map_err(|_| Problem::of(Code::Deadline).retry_soon())??;
         let id = found.principal.id();
         door.access.check(&found.principal)?;
+        if matches!(door.access, Access::Fresh(_)) && !shared.hub.is_fresh(&found.principal).await? {
+            return Err(Problem::of(Code::FreshAuthRequired));
+        }
         req.extensions_mut().insert(found);
         pace(shared, &id).await?;
     }

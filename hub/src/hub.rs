@@ -57,7 +57,7 @@ impl Hub {
         kv: SharedKv,
         clock: Clock,
     ) -> Result<Self, HubError> {
-        let passwords = Passwords::new(settings.passwords)?;
+        let passwords = Passwords::new(&settings.passwords)?;
         let store = Store::open(&settings.store.url, clock.clone()).await?;
         let mut tx = store.begin_for_worker().await?;
         channels::try_all_again(&mut tx).await?;
