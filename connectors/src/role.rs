@@ -105,7 +105,7 @@ impl Connectors {
         let Wires { wire, kv, clock, sockets, .. } = self.wires.get_ref();
         sender::start(&self.channels, wire.clone(), clock.clone(), tasks);
         signals::start(&self.channels, wire.clone(), tasks);
-        sockets.start(kv, tasks);
+        sockets.start(kv, wire, tasks);
         let (own, stop) = (self.clone(), tasks.stop_sign());
         tasks.spawn("bus probe", async move {
             loop {
