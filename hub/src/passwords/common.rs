@@ -9,20 +9,18 @@ const COMMON: &str = include_str!("common.txt");
 pub(super) fn is_common(password: &str) -> bool {
     let whole = password.to_lowercase();
     let core = whole.trim_matches(|c: char| !c.is_alphabetic());
-    let forms = [Some(whole.as_str()), Some(core), unit(&whole), unit(core)];
-    forms.into_iter().flatten().any(is_listed)
+    [whole.as_str(), core].into_iter().any(|text| is_listed(text) || repeats_a_listed_one(text))
 }
 
 fn is_listed(text: &str) -> bool {
     COMMON.lines().any(|line| line == text)
 }
 
-/// What a text is a repetition of.
-fn unit(text: &str) -> Option<&str> {
+fn repeats_a_listed_one(text: &str) -> bool {
     (1..=text.len() / 2)
         .filter(|length| text.len().is_multiple_of(*length))
         .filter_map(|length| text.get(..length))
-        .find(|unit| unit.repeat(text.len() / unit.len()) == text)
+        .any(|unit| unit.repeat(text.len() / unit.len()) == text && is_listed(unit))
 }
 
 #[cfg(test)]
