@@ -269,7 +269,11 @@ impl Hub {
         let mut reader = self.inner().store.read().await?;
         let mut wait_ms = None;
         for (key, most) in counted.iter().zip([GUESSES_PER_LOGIN, GUESSES_PER_ADDRESS]) {
-            let window_ms = guess_window_ms(agents::attempts(&mut reader, key, memory).await?, most);
+            let all = agents::attempts(&mut reader, key, memory).await?;
+            let recent = agents::attempts(&mut reader, key, now.plus_millis(-GUESS_WINDOW_MS)).await?;
+            // Of those of the last minute no more than `most` were let through; the others are about
+            // to be forgotten.
+            let window_ms = guess_window_ms(all - recent + (recent - 1).min(most) + 1, most);
             if agents::attempts(&mut reader, key, now.plus_millis(-window_ms)).await? > most {
                 // Free again once this one has left the window.
                 let oldest = agents::attempt_before(&mut reader, key, most).await?.unwrap_or(now);

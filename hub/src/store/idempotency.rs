@@ -2,6 +2,7 @@
 
 use loket_protocol::time::Timestamp;
 
+use super::verify::count_before;
 use super::{Conn, StoreError, Tx, sql};
 use crate::requests::Idempotency;
 
@@ -74,12 +75,7 @@ pub(crate) async fn answer(
 
 /// How many answers are from before `before`.
 pub(crate) async fn left(conn: &mut Conn, before: Timestamp) -> Result<i64, StoreError> {
-    let row = sql("SELECT COUNT(*) AS n FROM idempotency WHERE at < $1")
-        .bind(before)
-        .patiently()
-        .first(conn)
-        .await?;
-    row.map_or(Ok(0), |row| row.int("n"))
+    count_before(conn, "SELECT COUNT(*) AS n FROM idempotency WHERE at < $1", before).await
 }
 
 /// Forgets answers from before `before`, some at a time.

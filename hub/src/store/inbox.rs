@@ -3,6 +3,7 @@
 
 use loket_protocol::time::Timestamp;
 
+use super::verify::count_before;
 use super::{Conn, StoreError, Tx, Value, listed, rows, sql};
 
 /// Where the effect of a key is.
@@ -114,12 +115,8 @@ pub(crate) async fn redirect(
 
 /// How many keys were to be kept until before `moment` only.
 pub(crate) async fn left(conn: &mut Conn, moment: Timestamp) -> Result<i64, StoreError> {
-    let row = sql("SELECT COUNT(*) AS n FROM inbox WHERE keep_until IS NOT NULL AND keep_until < $1")
-        .bind(moment)
-        .patiently()
-        .first(conn)
-        .await?;
-    row.map_or(Ok(0), |row| row.int("n"))
+    let text = "SELECT COUNT(*) AS n FROM inbox WHERE keep_until IS NOT NULL AND keep_until < $1";
+    count_before(conn, text, moment).await
 }
 
 /// Removes up to `limit` keys that were to be kept until before `now`; answers how many.

@@ -4,6 +4,7 @@
 use loket_protocol::ids::CallbackId;
 use loket_protocol::time::Timestamp;
 
+use super::verify::count_before;
 use super::{Conn, StoreError, Tx, Value, rows, sql};
 
 /// A piece of a whole callback, sealed.
@@ -120,16 +121,15 @@ impl Sweep {
 
     /// How many rows are older than `before`.
     pub(crate) async fn left(self, conn: &mut Conn, before: Timestamp) -> Result<i64, StoreError> {
-        let statement = match self {
+        let text = match self {
             Self::Orphans => {
-                sql("SELECT COUNT(*) AS n FROM statuses WHERE message_id IS NULL AND received_at < $1")
+                "SELECT COUNT(*) AS n FROM statuses WHERE message_id IS NULL AND received_at < $1"
             }
-            Self::Callbacks => sql("SELECT COUNT(*) AS n FROM raw_callbacks WHERE received_at < $1"),
-            Self::Pieces => sql("SELECT COUNT(*) AS n FROM raw_pieces WHERE received_at < $1"),
-            Self::Suspects => sql("SELECT COUNT(*) AS n FROM suspects WHERE at < $1"),
+            Self::Callbacks => "SELECT COUNT(*) AS n FROM raw_callbacks WHERE received_at < $1",
+            Self::Pieces => "SELECT COUNT(*) AS n FROM raw_pieces WHERE received_at < $1",
+            Self::Suspects => "SELECT COUNT(*) AS n FROM suspects WHERE at < $1",
         };
-        let row = statement.bind(before).patiently().first(conn).await?;
-        row.map_or(Ok(0), |row| row.int("n"))
+        count_before(conn, text, before).await
     }
 
     /// Takes away up to `limit` rows that are older than `before`; answers how many.

@@ -295,6 +295,16 @@ pub(crate) async fn count(conn: &mut Conn, text: &'static str) -> Result<i64, St
     row.map_or(Ok(0), |row| row.int("n"))
 }
 
+/// How many rows are from before a moment, which is `$1`.
+pub(super) async fn count_before(
+    conn: &mut Conn,
+    text: &'static str,
+    moment: Timestamp,
+) -> Result<i64, StoreError> {
+    let row = sql(text).bind(moment).patiently().first(conn).await?;
+    row.map_or(Ok(0), |row| row.int("n"))
+}
+
 /// A table whose rows must be readable: where its pages go on, and its columns.
 pub(crate) struct Readable {
     /// What a row is called.

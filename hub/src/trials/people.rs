@@ -113,10 +113,17 @@ async fn of_200_guesses_at_once_five_get_through() {
     assert!(through <= 5, "{through} got through");
     let limited = world.hub.log_in("bram", &bram.password, HERE).await;
     let Err(HubError::TooMany { retry_after_s }) = limited else { panic!("{limited:?}") };
-    // Those that were turned away half-way count as well, so it may be more than the first minute.
-    assert!((1..=900).contains(&retry_after_s));
+    assert!((1..=60).contains(&retry_after_s));
     world.later(retry_after_s * 1_000);
-    assert!(world.hub.log_in("bram", &bram.password, HERE).await.is_ok(), "nobody is locked out for good");
+    // Those that a busy store turned away half-way were never forgotten, and cost a few minutes more.
+    for _ in 0..10 {
+        match world.hub.log_in("bram", &bram.password, HERE).await {
+            Ok(_) => return,
+            Err(HubError::TooMany { retry_after_s }) => world.later(retry_after_s * 1_000),
+            Err(other) => panic!("{other}"),
+        }
+    }
+    panic!("he is locked out for good");
 }
 
 #[tokio::test]
