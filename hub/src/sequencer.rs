@@ -76,24 +76,25 @@ impl Sequencer {
         if !is_told && !log::has_unnumbered(&mut *self.inner.store.read().await?).await? {
             return Ok(false);
         }
-        let mut tx = self.inner.store.begin_for_worker().await?;
         let now = self.inner.clock.instant();
         let epoch = match elected {
             Some((epoch, since)) if now.duration_since(*since) < RENEW => *epoch,
             _ => {
+                let mut tx = self.inner.store.begin_for_worker().await?;
                 let until = tx.now().plus_millis(LEASE_MS);
                 let Some(epoch) = sequencer::elect(&mut tx, &self.holder, until).await? else {
                     return Ok(false);
                 };
+                tx.commit().await?;
                 *elected = Some((epoch, now));
                 epoch
             }
         };
-        let Some(numbered) = sequencer::number(&mut tx, epoch, PORTION).await? else {
+        let Some(numbered) = sequencer::number(&self.inner.store, epoch, PORTION).await? else {
             *elected = None;
             return Ok(false);
         };
-        tx.commit().await?;
+        let numbered = u64::try_from(numbered).unwrap_or_default();
         if numbered == 0 {
             return Ok(false);
         }
