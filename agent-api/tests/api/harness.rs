@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer};
-use loket_agent_api::{AgentApi, ApiSettings, OthersReady, RenderMetrics};
+use loket_agent_api::{AgentApi, ApiSettings, Lent, OthersReady, RenderMetrics};
 use loket_backbone::bus::{self, Item, Wire};
 use loket_backbone::clock::Clock;
+use loket_backbone::disk::Disks;
 use loket_backbone::http::{self, Limits};
 use loket_backbone::tasks::Tasks;
 use loket_backbone::{kv, random};
@@ -88,6 +89,8 @@ fn account(kind: &str, account: &str, reads_the_thread: bool) -> AccountSettings
             reads_the_thread,
             text_chars_max: 4_096,
             content_types: vec!["text".to_owned(), "image".to_owned()],
+            captions: vec!["image".to_owned()],
+            caption_chars_max: 1_024,
             reactions: !reads_the_thread,
         },
     }
@@ -112,13 +115,30 @@ impl World {
         Self::within(settings, kv_url, Arc::new(|| "# no recorder\n".to_owned()), Arc::new(|| Ok(()))).await
     }
 
+    /// On disks of the test's own.
+    pub(crate) async fn with_disks(disks: Disks) -> Self {
+        let others_ready: OthersReady = Arc::new(|| Ok(()));
+        let render_metrics: RenderMetrics = Arc::new(String::new);
+        Self::lent(
+            roomy(),
+            "memory:",
+            Lent { render_metrics, others_ready, reread: Arc::new(NoReread), disks },
+        )
+        .await
+    }
+
     /// In a process with figures and other roles of its own.
     pub(crate) async fn within(
         settings: ApiSettings,
         kv_url: &str,
-        figures: RenderMetrics,
-        others: OthersReady,
+        render_metrics: RenderMetrics,
+        others_ready: OthersReady,
     ) -> Self {
+        let lent = Lent { render_metrics, others_ready, reread: Arc::new(NoReread), disks: Disks::none() };
+        Self::lent(settings, kv_url, lent).await
+    }
+
+    async fn lent(settings: ApiSettings, kv_url: &str, lent: Lent) -> Self {
         // Another test of this process may have installed it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let dir = tempfile::tempdir().unwrap();
@@ -142,9 +162,7 @@ impl World {
         .unwrap();
         let tasks = Tasks::new();
         hub.start(&tasks);
-        let api =
-            AgentApi::new(hub.clone(), kv, clock.clone(), settings, figures, others, Arc::new(NoReread))
-                .unwrap();
+        let api = AgentApi::new(hub.clone(), kv, clock.clone(), settings, lent).unwrap();
         api.start(&tasks);
         let mounted = api.clone();
         let server = HttpServer::new(move || {

@@ -63,6 +63,8 @@ pub(super) fn accounts() -> Vec<AccountSettings> {
         reads_the_thread: false,
         text_chars_max: 4096,
         content_types: types(&["text", "image", "document", "template", "buttons", "list"]),
+        captions: types(&["image", "document"]),
+        caption_chars_max: 1024,
         reactions: true,
     };
     vec![
@@ -74,6 +76,7 @@ pub(super) fn accounts() -> Vec<AccountSettings> {
                 human_window_ms: Some(7 * DAY_MS),
                 text_chars_max: 2000,
                 content_types: types(&["text", "image", "document"]),
+                captions: Vec::new(),
                 reactions: false,
                 ..plain.clone()
             },
