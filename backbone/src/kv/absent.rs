@@ -39,6 +39,10 @@ impl Kv for Absent {
         none()
     }
 
+    async fn renew(&self, _key: &str, _ttl: Duration) -> Result<bool, KvError> {
+        none()
+    }
+
     async fn remove(&self, _key: &str) -> Result<(), KvError> {
         none()
     }
@@ -74,6 +78,7 @@ mod tests {
         assert!(kv.set("key", Bytes::new(), second).await.is_err());
         assert!(kv.get("key").await.is_err());
         assert!(kv.take("key").await.is_err());
+        assert!(kv.renew("key", second).await.is_err());
         assert!(kv.remove("key").await.is_err());
         assert!(kv.scan("").await.is_err());
         assert!(kv.count("key", second).await.is_err());

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use loket_protocol::time::Timestamp;
 use tokio::sync::broadcast;
 
-use super::{KEY_BYTES_MAX, Kv, KvError, SCAN_MAX, SharedKv, VALUE_BYTES_MAX, WAKES_MAX, Wake};
+use super::{Kv, KvError, SCAN_MAX, SharedKv, WAKES_MAX, Wake, fits};
 use crate::clock::Clock;
 
 /// How many keys there may be; beyond it the one that expires first makes room.
@@ -86,17 +86,6 @@ impl Entries {
     }
 }
 
-fn fits(key: &str, value: &Bytes) -> Result<(), KvError> {
-    if key.len() > KEY_BYTES_MAX {
-        return Err(KvError(format!("a key of {} bytes is over the limit of {KEY_BYTES_MAX}", key.len())));
-    }
-    if value.len() > VALUE_BYTES_MAX {
-        let length = value.len();
-        return Err(KvError(format!("a value of {length} bytes is over the limit of {VALUE_BYTES_MAX}")));
-    }
-    Ok(())
-}
-
 #[async_trait]
 impl Kv for Memory {
     async fn set(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), KvError> {
@@ -114,6 +103,14 @@ impl Kv for Memory {
         Ok(self.entries().remove(key))
     }
 
+    async fn renew(&self, key: &str, ttl: Duration) -> Result<bool, KvError> {
+        let expires_at = self.expiry(ttl);
+        let mut entries = self.entries();
+        let Some(value) = entries.remove(key) else { return Ok(false) };
+        entries.insert(key, value, expires_at, self.keys_max);
+        Ok(true)
+    }
+
     async fn remove(&self, key: &str) -> Result<(), KvError> {
         self.entries().remove(key);
         Ok(())
@@ -127,7 +124,7 @@ impl Kv for Memory {
     }
 
     async fn count(&self, key: &str, window: Duration) -> Result<u64, KvError> {
-        fits(key, &Bytes::new())?;
+        fits(key, b"")?;
         let expires_at = self.expiry(window);
         let mut entries = self.entries();
         if let Some(entry) = entries.by_key.get_mut(key) {
@@ -163,10 +160,11 @@ mod tests {
 
     #[async_trait]
     impl contract::Fixture for InMemory {
-        async fn open() -> contract::Opened {
+        async fn open() -> Option<contract::Opened> {
             let clock = Clock::movable();
             let kv = open(clock.clone());
-            contract::Opened { here: Arc::clone(&kv), there: kv, clock: Some(clock) }
+            let [here, there, in_time] = [Arc::clone(&kv), Arc::clone(&kv), kv];
+            Some(contract::Opened { here, there, in_time, clock: Some(clock) })
         }
     }
 
