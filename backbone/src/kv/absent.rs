@@ -55,6 +55,10 @@ impl Kv for Absent {
         none()
     }
 
+    async fn pace(&self, _: &str, _: Duration, _: Duration, _: Duration) -> Result<Duration, KvError> {
+        none()
+    }
+
     async fn wake(&self, _channel: &str, _message: Bytes) -> Result<(), KvError> {
         none()
     }
@@ -82,6 +86,7 @@ mod tests {
         assert!(kv.remove("key").await.is_err());
         assert!(kv.scan("").await.is_err());
         assert!(kv.count("key", second).await.is_err());
+        assert!(kv.pace("key", second, second, second).await.is_err());
         assert!(kv.wake("channel", Bytes::new()).await.is_err());
         assert_eq!(heard.try_recv(), Err(TryRecvError::Empty), "silent, and not ended");
     }

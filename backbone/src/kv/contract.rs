@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 
-use super::{CALL_DEADLINE, KEY_BYTES_MAX, SharedKv, VALUE_BYTES_MAX, WAKES_MAX};
+use super::{CALL_DEADLINE, KEY_BYTES_MAX, PACE_MAX, SharedKv, VALUE_BYTES_MAX, WAKES_MAX};
 use crate::clock::Clock;
 
 /// Makes fresh stores of one backend.
@@ -69,6 +69,7 @@ pub(crate) async fn k1_every_call_ends_within_its_deadline(opened: Opened) {
         in_time!(kv.remove(&key));
         in_time!(kv.scan("key"));
         in_time!(kv.count("counter", LONG));
+        in_time!(kv.pace("row", SHORT, LONG, LONG));
         in_time!(kv.wake("channel", text("x")));
     }
     assert!(answered * 10 >= calls * 9, "of {calls} calls {answered} were answered");
@@ -171,6 +172,42 @@ pub(crate) async fn a_count_begins_anew_after_the_window_of_its_first(opened: Op
     assert!(opened.here.count("words", LONG).await.is_err());
 }
 
+pub(crate) async fn a_row_moves_on_by_one_each_time_after_a_burst(opened: Opened) {
+    const ZERO: Duration = Duration::ZERO;
+    // A burst of three: the place of the third lies two steps ahead.
+    let burst = SHORT * 2;
+    for _ in 0..3 {
+        assert_eq!(opened.here.pace("row", SHORT, burst, ZERO).await, Ok(ZERO));
+    }
+    for kv in [&opened.here, &opened.there] {
+        let wait = kv.pace("row", SHORT, burst, ZERO).await.unwrap();
+        assert!(wait > ZERO && wait <= SHORT, "no place was taken, so it is the same for both: {wait:?}");
+    }
+    assert_eq!(opened.here.pace("another row", SHORT, burst, ZERO).await, Ok(ZERO));
+    opened.pass(SHORT).await;
+    assert_eq!(opened.there.pace("row", SHORT, burst, ZERO).await, Ok(ZERO), "it has moved on");
+    opened.here.set("words", text("no number"), LONG).await.unwrap();
+    assert!(opened.here.pace("words", SHORT, burst, ZERO).await.is_err());
+    let slowest = opened.here.pace("slow", Duration::MAX, ZERO, ZERO).await;
+    assert_eq!(slowest, Ok(ZERO));
+    let next = opened.here.pace("slow", Duration::MAX, ZERO, ZERO).await.unwrap();
+    assert!(next <= PACE_MAX, "{next:?}");
+}
+
+pub(crate) async fn a_row_gives_each_of_many_callers_a_place_of_their_own(opened: Opened) {
+    let mut callers = JoinSet::new();
+    for caller in 0..32 {
+        let kv = if caller % 2 == 0 { opened.here.clone() } else { opened.there.clone() };
+        callers.spawn(async move { kv.pace("row", LONG, LONG * 3, LONG * 100).await.unwrap() });
+    }
+    // They come one after the other, so each waits a little less than whole minutes.
+    let minutes = |wait: Duration| (wait + LONG / 2).as_secs() / LONG.as_secs();
+    let mut places: Vec<u64> = callers.join_all().await.into_iter().map(minutes).collect();
+    places.sort_unstable();
+    let row: Vec<u64> = [0, 0, 0].into_iter().chain(0..29).collect();
+    assert_eq!(places, row);
+}
+
 pub(crate) async fn every_listener_hears_every_wake(opened: Opened) {
     opened.here.wake("early", text("nobody listens")).await.unwrap();
     let mut listeners = [opened.here.listen(), opened.there.listen()];
@@ -221,6 +258,8 @@ macro_rules! kv_contract {
             a_scan_finds_its_prefix_and_nothing_else,
             a_count_is_exact_under_many_callers,
             a_count_begins_anew_after_the_window_of_its_first,
+            a_row_moves_on_by_one_each_time_after_a_burst,
+            a_row_gives_each_of_many_callers_a_place_of_their_own,
             every_listener_hears_every_wake,
             a_slow_listener_loses_the_oldest_and_goes_on,
         );

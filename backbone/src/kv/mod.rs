@@ -26,6 +26,8 @@ pub const KEY_BYTES_MAX: usize = 1024;
 pub const VALUE_BYTES_MAX: usize = 64 * 1024;
 /// The most that [`Kv::scan`] answers.
 pub const SCAN_MAX: usize = 10_000;
+/// The slowest row of [`Kv::pace`].
+pub const PACE_MAX: Duration = Duration::from_hours(1);
 /// How many wake-ups a slow listener may be behind before it loses the oldest.
 pub const WAKES_MAX: usize = 1024;
 
@@ -61,6 +63,16 @@ pub trait Kv: Send + Sync {
     /// Counts one more under `key` and says how many there are in the window that began with the
     /// first; atomic under any number of callers.
     async fn count(&self, key: &str, window: Duration) -> Result<u64, KvError>;
+    /// Takes the next place in a row that moves on by one each `every` (at most [`PACE_MAX`]), and that
+    /// lets as many through at once as have their place within `burst`; says how long to wait
+    /// for it. When that is longer than `patience`, no place was taken. One row for all processes.
+    async fn pace(
+        &self,
+        key: &str,
+        every: Duration,
+        burst: Duration,
+        patience: Duration,
+    ) -> Result<Duration, KvError>;
     /// Tells all listeners of `channel`, in every process.
     async fn wake(&self, channel: &str, message: Bytes) -> Result<(), KvError>;
     /// Everything that [`Self::wake`] says from now on, on all channels. A listener that is slow

@@ -19,7 +19,7 @@ use tokio_util::sync::DropGuard;
 
 use self::address::Address;
 use self::link::{Link, failure};
-use super::{CALL_DEADLINE, Kv, KvError, SCAN_MAX, SharedKv, Wake, fits};
+use super::{CALL_DEADLINE, Kv, KvError, PACE_MAX, SCAN_MAX, SharedKv, Wake, fits};
 use crate::tasks::Tasks;
 
 /// How much longer than for a call Redis is waited for before the connection is given up: one slow
@@ -33,6 +33,19 @@ const SCAN_STEP: usize = 1000;
 const COUNT: &str = "local counted = redis.call('INCR', KEYS[1]) \
                      if redis.call('PTTL', KEYS[1]) < 0 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end \
                      return counted";
+
+/// Takes a place in a row: what is kept is when the row is empty again, in microseconds of the server's
+/// own clock, because those of the processes differ.
+const PACE: &str = "local time = redis.call('TIME') \
+                    local now = time[1] * 1000000 + time[2] \
+                    local start = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now) \
+                    local wait = math.max(start - now - ARGV[2], 0) \
+                    if wait <= tonumber(ARGV[3]) then \
+                      local empty = start + ARGV[1] \
+                      local lives = math.ceil((empty - now) / 1000) + 1 \
+                      redis.call('SET', KEYS[1], string.format('%.0f', empty), 'PX', lives) \
+                    end \
+                    return wait";
 
 struct Redis {
     link: Arc<Link>,
@@ -182,6 +195,23 @@ impl Kv for Redis {
         let mut command = redis::cmd("EVAL");
         command.arg(COUNT).arg(1).arg(self.key(key)).arg(millis(window));
         self.call("count", command).await
+    }
+
+    async fn pace(
+        &self,
+        key: &str,
+        every: Duration,
+        burst: Duration,
+        patience: Duration,
+    ) -> Result<Duration, KvError> {
+        fits(key, b"")?;
+        let mut command = redis::cmd("EVAL");
+        command.arg(PACE).arg(1).arg(self.key(key));
+        for time in [every.min(PACE_MAX), burst, patience] {
+            // A script's numbers are exact up to 2^53.
+            command.arg(u64::try_from(time.as_micros()).unwrap_or(u64::MAX).min(1 << 52));
+        }
+        self.call("pace", command).await.map(Duration::from_micros)
     }
 
     async fn wake(&self, channel: &str, message: Bytes) -> Result<(), KvError> {

@@ -72,11 +72,12 @@ async fn one_of_each(kv: &SharedKv) -> usize {
     ends!(kv.remove("key"));
     ends!(kv.scan("k"));
     ends!(kv.count("counter", LONG));
+    ends!(kv.pace("row", LONG, LONG, LONG));
     ends!(kv.wake("channel", text("x")));
     answered
 }
 
-const EACH: usize = 8;
+const EACH: usize = 9;
 
 /// When Redis does not answer, soon no call costs anything.
 async fn calls_become_free(kv: &SharedKv) {
