@@ -1,5 +1,6 @@
 use std::time::Instant;
 
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -208,6 +209,18 @@ async fn installations_that_share_a_redis_do_not_meet() {
         let heard = tokio::time::timeout(PATIENT, listener.recv()).await.unwrap().unwrap();
         assert_eq!(heard.message, "own");
     }
+}
+
+#[tokio::test]
+async fn with_tls_not_a_byte_goes_out_in_the_clear() {
+    // Another test of this process may have installed it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let listening = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let _kv = open(&format!("rediss://:hunter2@{}", listening.local_addr().unwrap())).unwrap();
+    let (mut stream, _) = tokio::time::timeout(PATIENT, listening.accept()).await.unwrap().unwrap();
+    let mut greeting = [0; 5];
+    tokio::time::timeout(PATIENT, stream.read_exact(&mut greeting)).await.unwrap().unwrap();
+    assert_eq!(greeting[..2], [0x16, 0x03], "the hello of a TLS client");
 }
 
 #[tokio::test]
