@@ -121,11 +121,13 @@ impl AgentApi {
         }));
     }
 
-    /// Starts the task that carries the log to open sockets and long polls. It ends with the tasks'
-    /// stop sign: then every socket is told `going_away`.
+    /// Starts the tasks that carry the log to open sockets and long polls, and passing signs to
+    /// sockets. They end with the tasks' stop sign: then every socket is told `going_away`.
     pub fn start(&self, tasks: &Tasks) {
         let pump = live::pump(Arc::clone(&self.shared), tasks.stop_sign());
         tasks.spawn("live pump", pump);
+        let signals = live::signals(Arc::clone(&self.shared), tasks.stop_sign());
+        tasks.spawn("live signals", signals);
     }
 
     /// From now on `/health/ready` says no, so that a balancer sends nobody new; everything that

@@ -103,7 +103,7 @@ impl Connectors {
     /// Starts sending, signals, the visitors' wake-ups and the probe of the bus.
     pub fn start(&self, tasks: &Tasks) {
         let Wires { wire, kv, clock, sockets, .. } = self.wires.get_ref();
-        sender::start(&self.channels, wire.clone(), clock.clone(), tasks);
+        sender::start(&self.channels, wire.clone(), kv.clone(), clock.clone(), tasks);
         signals::start(&self.channels, wire.clone(), tasks);
         sockets.start(kv, wire, tasks);
         let (own, stop) = (self.clone(), tasks.stop_sign());

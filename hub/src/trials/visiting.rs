@@ -5,7 +5,7 @@ use loket_protocol::contact::{Customer, Handle, HandleKind};
 use loket_protocol::event::LiveSignal;
 use loket_protocol::ids::VisitorId;
 use loket_protocol::inbound::{Fact, INBOUND_VERSION, InboundEvent, RevokeFact};
-use loket_protocol::topics::{LIVE, WEBCHAT};
+use loket_protocol::topics::WEBCHAT;
 
 use super::world::{World, site, whatsapp};
 
@@ -153,39 +153,24 @@ async fn a_message_that_was_taken_back_is_told_again_to_who_has_it() {
 }
 
 #[tokio::test]
-async fn a_visitors_typing_reaches_agents_and_ours_reaches_the_visitor() {
+async fn a_visitors_typing_is_somebodys_in_a_thread() {
+    let world = World::new().await;
+    let (visitor, _) = visit(&world, None, "first").await;
+    let typing = |site: &str| LiveSignal::VisitorTyping { site: site.into(), visitor, on: true };
+    assert_eq!(world.hub.hear(typing("shop")).await, None, "they wrote nothing yet");
+    let gast = world.customer(&site(), Handle::new(HandleKind::Visitor, visitor.to_string())).await;
+    let shown = LiveSignal::Typing { thread_id: gast.thread, agent_id: None, on: true };
+    assert_eq!(world.hub.hear(typing("shop")).await, Some(shown));
+    assert_eq!(world.hub.hear(typing("elsewhere")).await, None);
+}
+
+#[tokio::test]
+async fn a_visitor_is_answered_over_the_bus() {
     let world = World::new().await;
     let tasks = loket_backbone::tasks::Tasks::new();
     world.hub.start(&tasks);
     let (visitor, _) = visit(&world, None, "first").await;
     let gast = world.customer(&site(), Handle::new(HandleKind::Visitor, visitor.to_string())).await;
-    let mut wakes = world.hub.inner().kv.listen();
-    let signal = LiveSignal::VisitorTyping { site: "shop".into(), visitor, on: true };
-    let bytes = serde_json::to_vec(&signal).expect("JSON");
-    let heard = async {
-        loop {
-            let wake = wakes.recv().await.expect("told");
-            if wake.channel != LIVE {
-                continue;
-            }
-            if let Ok(LiveSignal::Typing { thread_id, agent_id: None, on }) =
-                serde_json::from_slice(&wake.message)
-            {
-                return (thread_id, on);
-            }
-        }
-    };
-    let say = async {
-        loop {
-            // The listener may not be there yet: typing is said again and again.
-            world.hub.inner().kv.wake(LIVE, bytes.clone().into()).await.expect("said");
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    };
-    let waited = tokio::time::timeout(std::time::Duration::from_secs(10), async {
-        tokio::select! { heard = heard => heard, () = say => unreachable!("it never ends") }
-    });
-    assert_eq!(waited.await.expect("heard"), (gast.thread, true));
     let asked = WebchatAsk::Visitor { site: "shop".into(), token_hash: hash("first") };
     let answer: WebchatReply =
         world.wire.ask(&WEBCHAT, &asked, std::time::Duration::from_secs(5)).await.expect("answered");

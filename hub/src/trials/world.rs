@@ -108,11 +108,16 @@ impl World {
     }
 
     pub(super) async fn with(kv_url: &str, unconfirmed: UnconfirmedPolicy) -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
         let clock = Clock::movable();
+        let kv = kv::open(kv_url, clock.clone()).expect("a kv");
+        Self::on(kv, clock, unconfirmed).await
+    }
+
+    /// On a kv that others may share.
+    pub(super) async fn on(kv: SharedKv, clock: Clock, unconfirmed: UnconfirmedPolicy) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
         let bus_url = format!("embedded:{}?durability=relaxed", dir.path().join("bus").display());
         let bus = bus::open(&bus_url, clock.clone(), TOPICS, SUBJECTS).await.expect("a bus");
-        let kv: SharedKv = kv::open(kv_url, clock.clone()).expect("a kv");
         let wire = Wire::new(Arc::clone(&bus));
         let url = format!("sqlite:{}", dir.path().join("loket.db").display());
         let mut settings = HubSettings { store: StoreSettings { url }, ..HubSettings::default() };
