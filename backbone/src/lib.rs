@@ -9,3 +9,5 @@ pub mod kv;
 pub mod random;
 pub mod secret;
 pub mod tasks;
+#[cfg(any(test, feature = "trial"))]
+pub mod trial;
