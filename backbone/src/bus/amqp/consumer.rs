@@ -116,10 +116,10 @@ async fn run(shared: &Shared, link: &Link, mut fate: Fate, stop: &CancellationTo
             looks.tick().await;
             for watch in &mut watches {
                 if let Some(end) = watch.look(shared, &control).await {
-                    return end;
+                    return Some(end);
                 }
             }
-            std::future::ready(None).await
+            None
         };
         tokio::select! {
             Some(end) = pumps.next(), if !pumps.is_empty() => match end {

@@ -148,19 +148,26 @@ async fn open(address: &Address, name: &str, socket: Socket) -> Result<Connectio
     let tls = OwnedTLSConfig { identity: None, cert_chain: address.authorities.clone() };
     let (uri, runtime) = (address.uri.clone(), lapin::runtime::default_runtime()?);
     let is_encrypted = address.is_encrypted();
-    let dial = async move |uri: lapin::uri::AMQPUri, runtime| {
-        let (host, port) = (uri.authority.host, uri.authority.port);
-        let found: Vec<_> = tokio::net::lookup_host((host.as_str(), port)).await?.collect();
-        let stream = AsyncTcpStream::connect(&runtime, found).await?;
-        if let AsyncTcpStream::Plain(plain) = &stream {
-            let second = StdStream::from(plain.get_ref().as_fd().try_clone_to_owned()?);
-            second.set_nodelay(true)?;
-            socket.hold(second);
-        }
-        let stream = if is_encrypted { stream.into_tls(&host, tls.as_ref()).await? } else { stream };
-        Ok(stream)
-    };
-    Connection::connector(uri, runtime, dial, properties).await
+    Connection::connector(
+        uri,
+        runtime,
+        async move |uri, runtime| {
+            let (host, port) = (uri.authority.host, uri.authority.port);
+            let found: Vec<_> = tokio::net::lookup_host((host.as_str(), port)).await?.collect();
+            let stream = AsyncTcpStream::connect(&runtime, found).await?;
+            if let AsyncTcpStream::Plain(plain) = &stream {
+                let second = StdStream::from(plain.get_ref().as_fd().try_clone_to_owned()?);
+                second.set_nodelay(true)?;
+                socket.hold(second);
+            }
+            if !is_encrypted {
+                return Ok(stream);
+            }
+            Ok(stream.into_tls(&host, tls.as_ref()).await?)
+        },
+        properties,
+    )
+    .await
 }
 
 /// Asks the broker who it is, on a connection of its own: the client keeps that to itself.

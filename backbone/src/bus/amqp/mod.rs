@@ -73,6 +73,8 @@ const OPEN_WAIT: Duration = Duration::from_secs(30);
 const CLOSE_WAIT: Duration = Duration::from_secs(10);
 /// The shortest and the longest wait before connecting again, in milliseconds.
 const RECONNECT_MS: (u64, u64) = (100, 10_000);
+/// How long the broker may take to say how full a topic is.
+const LOOK_DEADLINE: Duration = Duration::from_secs(5);
 /// How often a depth is looked at until nothing is on its way between two looks.
 const DEPTH_LOOKS_MAX: u32 = 8;
 
@@ -180,7 +182,7 @@ pub async fn open(
     let shared = Arc::new(shared);
     let first = first_session(&shared).await?;
     tracing::info!(broker = %shared.address, prefix = shared.address.prefix, "the bus is open");
-    let (outlet, watched) = watch::channel(Err("there is no connection yet".to_owned()));
+    let (outlet, watched) = watch::channel(Ok(first.outlet()));
     let (tasks, closed) = (Tasks::new(), CancellationToken::new());
     let publisher = Arc::new(Publisher::new(watched, closed.clone()));
     let stop = tasks.stop_sign();
@@ -247,13 +249,38 @@ impl Amqp {
 
     /// How many items wait in the queues of a lane, outside of every process.
     async fn ready(&self, lane: &Lane) -> Result<u64, BusError> {
-        let outlet = self.publisher.outlet_now()?;
+        let outlet = self.publisher.outlet().await?;
         let looks = lane.queues.iter().map(|queue| look(&outlet.control, queue));
         let mut ready = 0;
         for seen in futures_util::future::join_all(looks).await {
             ready += seen?.0;
         }
         Ok(ready)
+    }
+
+    async fn look(&self, lane: &Lane) -> Result<Depth, BusError> {
+        let mut ready = self.ready(lane).await?;
+        let mut sight = lane.sight();
+        // What is on its way from the broker is in neither: look until nothing moves.
+        for _ in 0..DEPTH_LOOKS_MAX {
+            let again = (self.ready(lane).await?, lane.sight());
+            let still = again == (ready, sight);
+            (ready, sight) = again;
+            if still || !lane.is_attached() {
+                break;
+            }
+        }
+        let now = self.shared.clock.now().as_millis();
+        let oldest_at_ms = match sight.oldest_at_ms {
+            Some(at_ms) => Some(at_ms),
+            None => lane.not_empty_since(ready > 0, now),
+        };
+        Ok(Depth {
+            items: ready + sight.items,
+            leased: sight.leased,
+            bytes: sight.bytes + ready.saturating_mul(sight.mean_bytes),
+            oldest_age_ms: oldest_at_ms.map_or(0, |at| u64::try_from(now.saturating_sub(at)).unwrap_or(0)),
+        })
     }
 }
 
@@ -321,28 +348,11 @@ impl Bus for Amqp {
 
     async fn depth(&self, topic: &str, group: &str) -> Result<Depth, BusError> {
         let lane = self.lane(topic, group)?;
-        let mut ready = self.ready(lane).await?;
-        let mut sight = lane.sight();
-        // What is on its way from the broker is in neither: look until nothing moves.
-        for _ in 0..DEPTH_LOOKS_MAX {
-            let again = (self.ready(lane).await?, lane.sight());
-            let still = again == (ready, sight);
-            (ready, sight) = again;
-            if still || !lane.is_attached() {
-                break;
-            }
+        let looking = tokio::time::timeout(LOOK_DEADLINE, self.look(lane));
+        tokio::select! {
+            seen = looking => seen.unwrap_or(Err(BusError::Deadline)),
+            () = self.closed.cancelled() => Err(Self::closed()),
         }
-        let now = self.shared.clock.now().as_millis();
-        let oldest_at_ms = match sight.oldest_at_ms {
-            Some(at_ms) => Some(at_ms),
-            None => lane.not_empty_since(ready > 0, now),
-        };
-        Ok(Depth {
-            items: ready + sight.items,
-            leased: sight.leased,
-            bytes: sight.bytes + ready.saturating_mul(sight.mean_bytes),
-            oldest_age_ms: oldest_at_ms.map_or(0, |at| u64::try_from(now.saturating_sub(at)).unwrap_or(0)),
-        })
     }
 
     async fn peek(&self, topic: &str, group: &str, max: usize) -> Result<Vec<Item>, BusError> {

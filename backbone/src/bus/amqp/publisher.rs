@@ -160,22 +160,24 @@ pub(super) async fn keep(
     first: Session,
     stop: CancellationToken,
 ) {
+    let tell = |state| drop(outlet.send_replace(state));
     let mut next = Some(first);
     let mut backoff = Backoff::default();
     loop {
-        let session = match next.take() {
-            Some(session) => Ok(session),
-            None => tokio::select! {
+        let session = if let Some(session) = next.take() {
+            Ok(session)
+        } else {
+            tokio::select! {
                 session = Session::open(&shared) => session,
                 () = stop.cancelled() => return,
-            },
+            }
         };
         match session {
             Ok(session) => {
                 backoff = Backoff::default();
-                outlet.send_replace(Ok(session.outlet.clone()));
+                tell(Ok(session.outlet.clone()));
                 let why = session.run(&shared, &stop).await;
-                outlet.send_replace(Err(format!("the connection to the broker is lost: {why}")));
+                tell(Err(format!("the connection to the broker is lost: {why}")));
                 if !stop.is_cancelled() {
                     metrics::counter!("loket_bus_reconnects_total", "for" => "publishing").increment(1);
                     tracing::warn!(why, "the publishing connection is lost; connecting again");
@@ -183,7 +185,7 @@ pub(super) async fn keep(
             }
             Err(error) => {
                 tracing::warn!(%error, "no publishing connection; trying again");
-                outlet.send_replace(Err(error.to_string()));
+                tell(Err(error.to_string()));
             }
         }
         if !backoff.wait(&stop).await {
@@ -213,6 +215,10 @@ impl Session {
         let (sender, jobs) = mpsc::channel(JOBS_MAX);
         let outlet = Outlet { jobs: sender, link: Arc::new(link), control, asks };
         Ok(Self { outlet, channel, fate, jobs })
+    }
+
+    pub(super) fn outlet(&self) -> Outlet {
+        self.outlet.clone()
     }
 
     /// Publishes until the connection is lost; says why.
@@ -257,6 +263,7 @@ impl Session {
         };
         // The callers that still wait hear of it when their answers are dropped.
         self.outlet.link.cut();
+        self.outlet.asks.clear();
         why
     }
 }
