@@ -78,7 +78,8 @@ impl Asks {
         let options = BasicPublishOptions::default();
         let asked = async {
             let queue = subject.queue.clone();
-            let sent = self.channel.basic_publish(ShortString::default(), queue, options, payload, properties);
+            let sent =
+                self.channel.basic_publish(ShortString::default(), queue, options, payload, properties);
             drop(sent.await.map_err(|error| lost(&error))?);
             let lost = || BusError::Unavailable("the connection to the broker is lost".to_owned());
             let dropped = || BusError::Unavailable("whoever took the question dropped it".to_owned());

@@ -8,15 +8,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use futures_util::future::join_all;
-use futures_util::stream::{FuturesUnordered, SelectAll, select_all};
+use futures_util::stream::{BoxStream, FuturesUnordered, SelectAll, select_all};
+use futures_util::{FutureExt as _, StreamExt as _};
+use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Consumer};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::lane::{Lane, Traffic};
+use super::lane::{Lane, Look, Sight, Traffic};
 use super::link::{Fate, Link, lost};
 use super::publisher::look;
 use super::{Backoff, Shared, message};
@@ -30,6 +32,10 @@ const ACKS_URGENT: usize = 64;
 const LAST_ACKS: Duration = Duration::from_secs(2);
 /// How long the broker may take to say how full a queue is.
 const LOOK_DEADLINE: Duration = Duration::from_secs(5);
+/// Callers that may wait for a look.
+const LOOKS_MAX: usize = 16;
+/// How often a look is repeated while items keep moving.
+const LOOKS_UNTIL_STILL: u32 = 8;
 /// So many looks in a row must find a consumer silent.
 const SILENT_LOOKS: u32 = 3;
 
@@ -104,8 +110,8 @@ async fn run(shared: &Shared, link: &Link, mut fate: Fate, stop: &CancellationTo
         for lane in &shared.lanes {
             if lane.is_wanted() && !lane.is_attached() {
                 match attach(lane, link).await {
-                    Ok((channel, consumers)) => {
-                        pumps.push(pump(shared, Arc::clone(lane), channel, consumers, stop.clone()));
+                    Ok(reader) => {
+                        pumps.push(reader.run(shared, stop.clone()));
                         watches.push(Watch::new(Arc::clone(lane)));
                     }
                     Err(error) => return End::Lost(error.to_string(), false),
@@ -139,64 +145,106 @@ async fn run(shared: &Shared, link: &Link, mut fate: Fate, stop: &CancellationTo
     }
 }
 
-type Consumers = SelectAll<futures_util::stream::BoxStream<'static, (u16, lapin::Result<lapin::message::Delivery>)>>;
+type Deliveries = SelectAll<BoxStream<'static, (u16, lapin::Result<Delivery>)>>;
+
+/// Reads the channel of one lane.
+struct Reader {
+    lane: Arc<Lane>,
+    channel: Channel,
+    deliveries: Deliveries,
+    looks: mpsc::Receiver<Look>,
+}
 
 /// Opens a channel for a lane and consumes its queues.
-async fn attach(lane: &Lane, link: &Link) -> Result<(Channel, Consumers), BusError> {
+async fn attach(lane: &Arc<Lane>, link: &Link) -> Result<Reader, BusError> {
     let channel = link.channel().await?;
     let limited = channel.basic_qos(lane.prefetch, BasicQosOptions::default()).await;
     limited.map_err(|error| lost(&error))?;
-    lane.attach();
+    let (reader, looks) = mpsc::channel(LOOKS_MAX);
+    lane.attach(reader);
     let options = BasicConsumeOptions::default();
     let begun = join_all(lane.queues.iter().map(|queue| {
         channel.basic_consume(queue.clone(), ShortString::default(), options, FieldTable::default())
     }));
     let consumers: Result<Vec<Consumer>, _> = begun.await.into_iter().collect();
     let consumers = consumers.map_err(|error| lost(&error))?;
-    let numbered = (0u16..).zip(consumers).map(|(partition, consumer)| {
-        consumer.map(move |came| (partition, came)).boxed()
-    });
-    Ok((channel, select_all(numbered)))
+    let numbered = (0u16..)
+        .zip(consumers)
+        .map(|(partition, consumer)| consumer.map(move |came| (partition, came)).boxed());
+    Ok(Reader { lane: Arc::clone(lane), channel, deliveries: select_all(numbered), looks })
 }
 
-/// Takes up what comes for a lane, and acknowledges what is done.
-async fn pump(
-    shared: &Shared,
-    lane: Arc<Lane>,
-    channel: Channel,
-    mut consumers: Consumers,
-    stop: CancellationToken,
-) -> End {
-    loop {
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => {
-                let last = async {
-                    acknowledge(&lane, &channel).await?;
-                    // The broker answers in order: once it answers this, it has heard the rest.
-                    channel.basic_qos(lane.prefetch, BasicQosOptions::default()).await
-                };
-                if !matches!(tokio::time::timeout(LAST_ACKS, last).await, Ok(Ok(()))) {
-                    tracing::warn!(topic = lane.name, "the last acknowledgements may not have arrived");
+impl Reader {
+    /// Takes up what comes, and acknowledges what is done.
+    async fn run(mut self, shared: &Shared, stop: CancellationToken) -> End {
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {
+                    let last = async {
+                        acknowledge(&self.lane, &self.channel).await?;
+                        // The broker answers in order: once it answers this, it has heard the rest.
+                        self.channel.basic_qos(self.lane.prefetch, BasicQosOptions::default()).await
+                    };
+                    if !matches!(tokio::time::timeout(LAST_ACKS, last).await, Ok(Ok(()))) {
+                        tracing::warn!(topic = self.lane.name, "the last acknowledgements may not have arrived");
+                    }
+                    return End::Closed;
                 }
-                return End::Closed;
-            }
-            came = consumers.next() => match came {
-                Some((partition, Ok(delivery))) => {
-                    lane.arrive(message::read_item(partition, delivery, shared.clock.instant()));
+                came = self.deliveries.next() => {
+                    if let Err(why) = self.take_up(shared, came) {
+                        return End::Lost(why, true);
+                    }
                 }
-                Some((_, Err(error))) => return End::Lost(error.to_string(), true),
-                None => return End::Lost("the broker cancelled a consumer".to_owned(), true),
-            },
-            () = lane.settled.notified() => {
-                if !lane.has_done(ACKS_URGENT) {
-                    tokio::time::sleep(ACK_GATHER).await;
+                Some(look) = self.looks.recv() => {
+                    match self.look(shared).await {
+                        // Whoever no longer waits for it is no error.
+                        Ok(seen) => drop(look.send(seen)),
+                        Err(why) => return End::Lost(why, true),
+                    }
                 }
-                if let Err(error) = acknowledge(&lane, &channel).await {
-                    return End::Lost(error.to_string(), true);
+                () = self.lane.settled.notified() => {
+                    if !self.lane.has_done(ACKS_URGENT) {
+                        tokio::time::sleep(ACK_GATHER).await;
+                    }
+                    if let Err(error) = acknowledge(&self.lane, &self.channel).await {
+                        return End::Lost(error.to_string(), true);
+                    }
                 }
             }
         }
+    }
+
+    fn take_up(&self, shared: &Shared, came: Option<(u16, lapin::Result<Delivery>)>) -> Result<(), String> {
+        match came {
+            Some((partition, Ok(delivery))) => {
+                self.lane.arrive(message::read_item(partition, delivery, shared.clock.instant()));
+                Ok(())
+            }
+            Some((_, Err(error))) => Err(error.to_string()),
+            None => Err("the broker cancelled a consumer".to_owned()),
+        }
+    }
+
+    /// How many items wait at the broker, and what is here. What is between the two is in neither,
+    /// so this looks until the broker says the same twice: what it had sent before it first said so
+    /// came ahead of its second answer.
+    async fn look(&mut self, shared: &Shared) -> Result<(u64, Sight), String> {
+        let mut before = None;
+        for _ in 0..LOOKS_UNTIL_STILL {
+            let looks = join_all(self.lane.queues.iter().map(|queue| look(&self.channel, queue)));
+            let mut ready = 0;
+            for seen in looks.await {
+                ready += seen.map_err(|error| error.to_string())?.0;
+            }
+            while let Some(came) = self.deliveries.next().now_or_never() {
+                self.take_up(shared, came)?;
+            }
+            if before.replace(ready) == Some(ready) {
+                break;
+            }
+        }
+        Ok((before.unwrap_or_default(), self.lane.sight()))
     }
 }
 
@@ -249,11 +297,18 @@ impl Watch {
             *silent = if is_silent { *silent + 1 } else { 0 };
             *before = now;
             if *silent >= SILENT_LOOKS {
-                metrics::counter!("loket_bus_silent_consumers_total", "topic" => lane.name.clone()).increment(1);
-                return Some(End::Lost(format!("the consumer of {queue} is silent, and {ready} items wait"), true));
+                metrics::counter!("loket_bus_silent_consumers_total", "topic" => lane.name.clone())
+                    .increment(1);
+                return Some(End::Lost(
+                    format!("the consumer of {queue} is silent, and {ready} items wait"),
+                    true,
+                ));
             }
         }
-        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; queues hold far fewer than 2^52")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a gauge is a float; queues hold far fewer than 2^52"
+        )]
         metrics::gauge!("loket_bus_ready", "topic" => lane.name.clone(), "group" => lane.group.clone())
             .set(ready_in_all as f64);
         None

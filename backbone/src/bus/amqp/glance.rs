@@ -34,8 +34,9 @@ pub(super) async fn oldest(shared: &Shared, lane: &Lane, max: usize) -> Result<V
         let limited = channel.basic_qos(prefetch, BasicQosOptions::default()).await;
         limited.map_err(|error| lost(&error))?;
         let options = BasicConsumeOptions::default();
-        let consumer =
-            channel.basic_consume(queue.clone(), ShortString::default(), options, FieldTable::default()).await;
+        let consumer = channel
+            .basic_consume(queue.clone(), ShortString::default(), options, FieldTable::default())
+            .await;
         let mut consumer = consumer.map_err(|error| lost(&error))?;
         let take = async {
             for _ in 0..wanted {

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use lapin::types::ShortString;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::bus::{BusError, Item, Stamp};
 
@@ -63,6 +63,9 @@ struct Held {
     out: bool,
 }
 
+/// Asks how many items wait at the broker, and what is here at that moment.
+pub(super) type Look = oneshot::Sender<(u64, Sight)>;
+
 /// An item that somebody takes.
 pub(super) struct Taken {
     pub(super) number: u64,
@@ -77,7 +80,8 @@ pub(super) struct Taken {
 struct State {
     /// Counts the connections; 0 before the first.
     session: u64,
-    is_attached: bool,
+    /// The way to the task that reads the channel; there is one while there is a channel.
+    reader: Option<mpsc::Sender<Look>>,
     is_wanted: bool,
     is_closed: bool,
     held: BTreeMap<u64, Held>,
@@ -132,8 +136,6 @@ pub(super) struct Sight {
     pub(super) oldest_at_ms: Option<i64>,
     /// The mean payload so far.
     pub(super) mean_bytes: u64,
-    /// How many came in all.
-    pub(super) received: u64,
 }
 
 impl Tags {
@@ -180,14 +182,19 @@ impl Lane {
     }
 
     pub(super) fn is_attached(&self) -> bool {
-        self.state().is_attached
+        self.state().reader.is_some()
+    }
+
+    /// The way to the task that reads the channel.
+    pub(super) fn reader(&self) -> Option<mpsc::Sender<Look>> {
+        self.state().reader.clone()
     }
 
     /// A channel begins: what comes now has new tags.
-    pub(super) fn attach(&self) {
+    pub(super) fn attach(&self, reader: mpsc::Sender<Look>) {
         let mut state = self.state();
         state.session += 1;
-        state.is_attached = true;
+        state.reader = Some(reader);
         state.tags = Tags::default();
         state.partitions = vec![Traffic::default(); self.queues.len()];
     }
@@ -196,7 +203,7 @@ impl Lane {
     pub(super) fn detach(&self, resign: bool) {
         let mut state = self.state();
         let state = &mut *state;
-        state.is_attached = false;
+        state.reader = None;
         state.is_wanted &= !resign;
         state.tags = Tags::default();
         state.partitions.clear();
@@ -367,19 +374,17 @@ impl Lane {
 
     pub(super) fn sight(&self) -> Sight {
         let state = self.state();
-        let mut sight = Sight {
-            mean_bytes: state.came_bytes / state.came_items.max(1),
-            received: state.came_items,
-            ..Sight::default()
-        };
-        if !state.is_attached {
+        let mean_bytes = state.came_bytes / state.came_items.max(1);
+        let mut sight = Sight { mean_bytes, ..Sight::default() };
+        if state.reader.is_none() {
             return sight;
         }
         for held in state.held.range(state.session << SESSION_SHIFT..).map(|(_, held)| held) {
             sight.items += 1;
             sight.leased += u64::from(held.out);
             sight.bytes += held.came.item.payload.len() as u64;
-            sight.oldest_at_ms = Some(sight.oldest_at_ms.map_or(held.came.at_ms, |at| at.min(held.came.at_ms)));
+            sight.oldest_at_ms =
+                Some(sight.oldest_at_ms.map_or(held.came.at_ms, |at| at.min(held.came.at_ms)));
         }
         sight
     }
@@ -394,11 +399,12 @@ impl Lane {
     /// The oldest items that are here, out or not, each with the time of its publish.
     pub(super) fn oldest(&self, max: usize) -> Vec<(i64, Arc<Item>)> {
         let state = self.state();
-        if !state.is_attached {
+        if state.reader.is_none() {
             return Vec::new();
         }
         let current = state.held.range(state.session << SESSION_SHIFT..);
-        let mut all: Vec<_> = current.map(|(_, held)| (held.came.at_ms, Arc::clone(&held.came.item))).collect();
+        let mut all: Vec<_> =
+            current.map(|(_, held)| (held.came.at_ms, Arc::clone(&held.came.item))).collect();
         all.sort_by_key(|(at_ms, _)| *at_ms);
         all.truncate(max);
         all
@@ -408,7 +414,7 @@ impl Lane {
 impl State {
     /// It came by the connection that there is now.
     fn is_current(&self, number: u64) -> bool {
-        self.is_attached && number >> SESSION_SHIFT == self.session
+        self.reader.is_some() && number >> SESSION_SHIFT == self.session
     }
 
     /// Takes an item out, and makes the next one of its key ready.

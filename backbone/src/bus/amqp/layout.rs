@@ -143,8 +143,7 @@ impl Layout {
 
     fn topic_arguments(&self, topic: &TopicLayout) -> FieldTable {
         let mut arguments = self.quorum_arguments(topic.is_ordered, self.delivery_limit);
-        arguments
-            .insert("x-dead-letter-exchange".into(), AMQPValue::LongString(self.dead.as_str().into()));
+        arguments.insert("x-dead-letter-exchange".into(), AMQPValue::LongString(self.dead.as_str().into()));
         arguments.insert("x-dead-letter-strategy".into(), AMQPValue::LongString("at-least-once".into()));
         arguments
     }

@@ -79,8 +79,7 @@ pub(super) fn read_item(partition: u16, delivery: Delivery, received: Instant) -
     Delivered {
         partition,
         tag: delivery.delivery_tag,
-        before: delivery.redelivered
-            || number(&delivery, DELIVERY_COUNT).is_some_and(|count| count > 0),
+        before: delivery.redelivered || number(&delivery, DELIVERY_COUNT).is_some_and(|count| count > 0),
         stamp,
         at_ms: number(&delivery, AT).unwrap_or(0),
         received,

@@ -54,7 +54,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::address::Address;
@@ -75,8 +75,6 @@ const CLOSE_WAIT: Duration = Duration::from_secs(10);
 const RECONNECT_MS: (u64, u64) = (100, 10_000);
 /// How long the broker may take to say how full a topic is.
 const LOOK_DEADLINE: Duration = Duration::from_secs(5);
-/// How often a depth is looked at until nothing is on its way between two looks.
-const DEPTH_LOOKS_MAX: u32 = 8;
 
 /// The limits of a bus on RabbitMQ.
 #[derive(Clone, Debug)]
@@ -202,9 +200,7 @@ async fn first_session(shared: &Shared) -> Result<publisher::Session, BusError> 
             publisher::Session::open(shared).await
         };
         match opened.await {
-            Err(BusError::Unavailable(why))
-                if shared.clock.instant().duration_since(begun) < OPEN_WAIT =>
-            {
+            Err(BusError::Unavailable(why)) if shared.clock.instant().duration_since(begun) < OPEN_WAIT => {
                 tracing::warn!(why, "waiting for the broker");
                 backoff.wait(&CancellationToken::new()).await;
             }
@@ -247,29 +243,24 @@ impl Amqp {
         BusError::Unavailable("it is closed".to_owned())
     }
 
-    /// How many items wait in the queues of a lane, outside of every process.
-    async fn ready(&self, lane: &Lane) -> Result<u64, BusError> {
-        let outlet = self.publisher.outlet().await?;
-        let looks = lane.queues.iter().map(|queue| look(&outlet.control, queue));
-        let mut ready = 0;
-        for seen in futures_util::future::join_all(looks).await {
-            ready += seen?.0;
-        }
-        Ok(ready)
-    }
-
     async fn look(&self, lane: &Lane) -> Result<Depth, BusError> {
-        let mut ready = self.ready(lane).await?;
-        let mut sight = lane.sight();
-        // What is on its way from the broker is in neither: look until nothing moves.
-        for _ in 0..DEPTH_LOOKS_MAX {
-            let again = (self.ready(lane).await?, lane.sight());
-            let still = again == (ready, sight);
-            (ready, sight) = again;
-            if still || !lane.is_attached() {
-                break;
+        let (ready, sight) = match lane.reader() {
+            Some(reader) => {
+                let (answer, answered) = oneshot::channel();
+                let lost = || BusError::Unavailable("the connection to the broker is lost".to_owned());
+                reader.send(answer).await.map_err(|_| lost())?;
+                answered.await.map_err(|_| lost())?
             }
-        }
+            None => {
+                let outlet = self.publisher.outlet().await?;
+                let looks = lane.queues.iter().map(|queue| look(&outlet.control, queue));
+                let mut ready = 0;
+                for seen in futures_util::future::join_all(looks).await {
+                    ready += seen?.0;
+                }
+                (ready, lane.sight())
+            }
+        };
         let now = self.shared.clock.now().as_millis();
         let oldest_at_ms = match sight.oldest_at_ms {
             Some(at_ms) => Some(at_ms),

@@ -140,8 +140,12 @@ fn weight(items: &[Item]) -> u32 {
 /// Whether one could publish now: the broker answers, and the exchange is there.
 async fn probe(outlet: &Outlet, topic: &TopicLayout) -> Result<(), BusError> {
     let passive = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
-    let asked =
-        outlet.control.exchange_declare(topic.exchange.clone(), ExchangeKind::Direct, passive, FieldTable::default());
+    let asked = outlet.control.exchange_declare(
+        topic.exchange.clone(),
+        ExchangeKind::Direct,
+        passive,
+        FieldTable::default(),
+    );
     asked.await.map_err(|error| lost(&error))
 }
 
@@ -348,10 +352,8 @@ struct Numbers(HashMap<(String, u16), Stamp>);
 impl Numbers {
     fn next(&mut self, topic: &TopicLayout, partition: u16) -> Stamp {
         let at = (topic.name.clone(), partition);
-        let stamp = self
-            .0
-            .entry(at)
-            .or_insert_with(|| Stamp { epoch: random::hex::<8>(), partition, number: 0 });
+        let stamp =
+            self.0.entry(at).or_insert_with(|| Stamp { epoch: random::hex::<8>(), partition, number: 0 });
         stamp.number += 1;
         stamp.clone()
     }

@@ -5,8 +5,7 @@ const OLDEST: (u32, u32) = (3, 10);
 /// Brokers from this number on are not tested.
 const UNTESTED: (u32, u32) = (5, 0);
 /// A single active consumer can stop a queue of these for ever (server issue 17317).
-const BROKEN: [(u32, u32, u32); 6] =
-    [(4, 3, 0), (4, 3, 1), (4, 3, 2), (4, 3, 3), (4, 3, 4), (4, 3, 5)];
+const BROKEN: [(u32, u32, u32); 6] = [(4, 3, 0), (4, 3, 1), (4, 3, 2), (4, 3, 3), (4, 3, 4), (4, 3, 5)];
 
 /// Checks the payload of `connection.start`; a refusal is a sentence.
 pub(super) fn check(greeting: &[u8]) -> Result<(), String> {

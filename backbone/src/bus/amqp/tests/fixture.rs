@@ -86,6 +86,7 @@ impl Drop for Broker {
 #[async_trait]
 impl Fixture for Broker {
     const CHILD: &'static str = "loket_backbone::bus::amqp::tests::child";
+    const WEIGHS_AT_REST: bool = false;
 
     fn is_here() -> bool {
         trial::service(VARIABLE).is_some()
