@@ -11,7 +11,7 @@ use futures_util::StreamExt as _;
 use lapin::options::{BasicConsumeOptions, BasicPublishOptions};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Consumer};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::layout::SubjectLayout;
 use super::link::{Link, lost};
@@ -28,7 +28,7 @@ const ANSWERS_MAX: usize = 1024;
 /// The questions of this process, and the answers that it gives.
 pub(super) struct Asks {
     channel: Channel,
-    pending: Mutex<HashMap<String, oneshot::Sender<Option<Bytes>>>>,
+    pending: Mutex<HashMap<String, mpsc::Sender<Option<Bytes>>>>,
     asked: AtomicU64,
     answers: mpsc::Sender<Answer>,
     /// Taken by the task that reads them.
@@ -53,7 +53,7 @@ impl Asks {
         Ok(Self { channel, pending: Mutex::default(), asked: AtomicU64::new(0), answers, inbox })
     }
 
-    fn pending(&self) -> MutexGuard<'_, HashMap<String, oneshot::Sender<Option<Bytes>>>> {
+    fn pending(&self) -> MutexGuard<'_, HashMap<String, mpsc::Sender<Option<Bytes>>>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -64,8 +64,52 @@ impl Asks {
         payload: &[u8],
         deadline: Duration,
     ) -> Result<Bytes, BusError> {
+        let (answer, mut answered) = mpsc::channel(1);
+        let asked = async {
+            let _forget =
+                self.send(ShortString::default(), subject.queue.clone(), payload, deadline, answer).await?;
+            let lost = || BusError::Unavailable("the connection to the broker is lost".to_owned());
+            let dropped = || BusError::Unavailable("whoever took the question dropped it".to_owned());
+            answered.recv().await.ok_or_else(lost)?.ok_or_else(dropped)
+        };
+        tokio::time::timeout(deadline, asked).await.unwrap_or(Err(BusError::Deadline))
+    }
+
+    /// Asks everybody who hears an exchange; what came until there were `enough` answers, or until
+    /// the deadline.
+    pub(super) async fn ask_all(
+        &self,
+        exchange: ShortString,
+        payload: &[u8],
+        enough: usize,
+        deadline: Duration,
+    ) -> Result<Vec<Bytes>, BusError> {
+        let (answer, mut answered) = mpsc::channel(ANSWERS_MAX);
+        let mut answers = Vec::new();
+        let asked = async {
+            let _forget = self.send(exchange, ShortString::default(), payload, deadline, answer).await?;
+            while answers.len() < enough {
+                let Some(answer) = answered.recv().await else { break };
+                answers.extend(answer);
+            }
+            Ok::<_, BusError>(())
+        };
+        match tokio::time::timeout(deadline, asked).await {
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(())) | Err(_) => Ok(answers),
+        }
+    }
+
+    /// Sends a question. Its answers come until the guard is dropped.
+    async fn send(
+        &self,
+        exchange: ShortString,
+        routing_key: ShortString,
+        payload: &[u8],
+        deadline: Duration,
+        answer: mpsc::Sender<Option<Bytes>>,
+    ) -> Result<Forget<'_>, BusError> {
         let number = self.asked.fetch_add(1, Ordering::Relaxed).to_string();
-        let (answer, answered) = oneshot::channel();
         {
             let mut pending = self.pending();
             if pending.len() >= PENDING_MAX {
@@ -73,19 +117,12 @@ impl Asks {
             }
             pending.insert(number.clone(), answer);
         }
-        let _forget = Forget { asks: self, number: &number };
         let properties = message::of_question(REPLY_TO, &number, deadline);
+        let forget = Forget { asks: self, number };
         let options = BasicPublishOptions::default();
-        let asked = async {
-            let queue = subject.queue.clone();
-            let sent =
-                self.channel.basic_publish(ShortString::default(), queue, options, payload, properties);
-            drop(sent.await.map_err(|error| lost(&error))?);
-            let lost = || BusError::Unavailable("the connection to the broker is lost".to_owned());
-            let dropped = || BusError::Unavailable("whoever took the question dropped it".to_owned());
-            answered.await.map_err(|_| lost())?.ok_or_else(dropped)
-        };
-        tokio::time::timeout(deadline, asked).await.unwrap_or(Err(BusError::Deadline))
+        let sent = self.channel.basic_publish(exchange, routing_key, options, payload, properties).await;
+        drop(sent.map_err(|error| lost(&error))?);
+        Ok(forget)
     }
 
     /// Sends an answer soon. One that finds no room is not sent: its asker has a deadline.
@@ -107,11 +144,11 @@ impl Asks {
                         None => return "the answers' consumer is gone".to_owned(),
                     };
                     let number = delivery.properties.correlation_id().as_ref().map(ToString::to_string);
-                    let asker = number.and_then(|number| self.pending().remove(&number));
+                    let asker = number.and_then(|number| self.pending().get(&number).cloned());
                     if let Some(asker) = asker {
                         let is_dropped = message::is_dropped(&delivery);
                         // An asker that has given up is no error.
-                        let _ = asker.send((!is_dropped).then(|| delivery.data.into()));
+                        let _ = asker.try_send((!is_dropped).then(|| delivery.data.into()));
                     }
                 }
                 Some(answer) = waiting.recv() => {
@@ -139,11 +176,11 @@ impl Asks {
 /// Forgets a question whose asker no longer waits.
 struct Forget<'a> {
     asks: &'a Asks,
-    number: &'a str,
+    number: String,
 }
 
 impl Drop for Forget<'_> {
     fn drop(&mut self) {
-        self.asks.pending().remove(self.number);
+        self.asks.pending().remove(&self.number);
     }
 }

@@ -18,10 +18,10 @@ use lapin::{Channel, Consumer};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::lane::{Lane, Look, Sight, Traffic};
+use super::lane::{Lane, Look, Seen, Traffic};
 use super::link::{Fate, Link, lost};
-use super::publisher::look;
-use super::{Backoff, Shared, message};
+use super::publisher::{Publisher, look, look_all};
+use super::{Backoff, Shared, census, message};
 use crate::bus::BusError;
 
 /// Acknowledgements gather so long, or until there are [`ACKS_URGENT`].
@@ -40,7 +40,7 @@ const LOOKS_UNTIL_STILL: u32 = 8;
 const SILENT_LOOKS: u32 = 3;
 
 /// Keeps a consuming connection up while somebody leases, until the bus is closed.
-pub(super) async fn keep(shared: Arc<Shared>, stop: CancellationToken) {
+pub(super) async fn keep(shared: Arc<Shared>, publisher: Arc<Publisher>, stop: CancellationToken) {
     let mut backoff = Backoff::default();
     loop {
         while !shared.lanes.iter().any(|lane| lane.is_wanted()) {
@@ -56,7 +56,7 @@ pub(super) async fn keep(shared: Arc<Shared>, stop: CancellationToken) {
         };
         match connected {
             Ok((link, fate)) => {
-                let end = run(&shared, &link, fate, &stop).await;
+                let end = run(&shared, &publisher, &link, fate, &stop).await;
                 link.cut();
                 for lane in &shared.lanes {
                     lane.detach(matches!(end, End::Held(_)));
@@ -97,11 +97,19 @@ enum End {
     Lost(String, bool),
 }
 
-async fn run(shared: &Shared, link: &Link, mut fate: Fate, stop: &CancellationToken) -> End {
+async fn run(
+    shared: &Shared,
+    publisher: &Publisher,
+    link: &Link,
+    mut fate: Fate,
+    stop: &CancellationToken,
+) -> End {
     let control = match link.channel().await {
         Ok(control) => control,
         Err(error) => return End::Lost(error.to_string(), false),
     };
+    let census = census::answer(shared, publisher, link);
+    tokio::pin!(census);
     let mut pumps = FuturesUnordered::new();
     let mut watches: Vec<Watch> = Vec::new();
     let mut looks = tokio::time::interval(shared.options.watch_every);
@@ -109,13 +117,10 @@ async fn run(shared: &Shared, link: &Link, mut fate: Fate, stop: &CancellationTo
     loop {
         for lane in &shared.lanes {
             if lane.is_wanted() && !lane.is_attached() {
-                match attach(lane, link).await {
-                    Ok(reader) => {
-                        pumps.push(reader.run(shared, stop.clone()));
-                        watches.push(Watch::new(Arc::clone(lane)));
-                    }
-                    Err(error) => return End::Lost(error.to_string(), false),
-                }
+                let (reader, looks) = mpsc::channel(LOOKS_MAX);
+                lane.attach(reader);
+                pumps.push(serve(shared, lane, link, looks, stop));
+                watches.push(Watch::new(Arc::clone(lane)));
             }
         }
         let looking = async {
@@ -139,6 +144,7 @@ async fn run(shared: &Shared, link: &Link, mut fate: Fate, stop: &CancellationTo
                 }
             }
             why = fate.lost() => return End::Lost(why, true),
+            why = &mut census => return End::Lost(why, true),
             () = shared.wanted.notified() => {}
             () = stop.cancelled(), if pumps.is_empty() => return End::Closed,
         }
@@ -155,28 +161,45 @@ struct Reader {
     looks: mpsc::Receiver<Look>,
 }
 
-/// Opens a channel for a lane and consumes its queues.
-async fn attach(lane: &Arc<Lane>, link: &Link) -> Result<Reader, BusError> {
-    let channel = link.channel().await?;
-    let limited = channel.basic_qos(lane.prefetch, BasicQosOptions::default()).await;
-    limited.map_err(|error| lost(&error))?;
-    let (reader, looks) = mpsc::channel(LOOKS_MAX);
-    lane.attach(reader);
-    let options = BasicConsumeOptions::default();
-    let begun = join_all(lane.queues.iter().map(|queue| {
-        channel.basic_consume(queue.clone(), ShortString::default(), options, FieldTable::default())
-    }));
-    let consumers: Result<Vec<Consumer>, _> = begun.await.into_iter().collect();
-    let consumers = consumers.map_err(|error| lost(&error))?;
-    let numbered = (0u16..)
-        .zip(consumers)
-        .map(|(partition, consumer)| consumer.map(move |came| (partition, came)).boxed());
-    Ok(Reader { lane: Arc::clone(lane), channel, deliveries: select_all(numbered), looks })
+/// Serves a lane until the connection is lost or the bus closed. Each lane begins by itself: a queue
+/// that has just been restarted may take its time, and the others do not wait for it.
+async fn serve(
+    shared: &Shared,
+    lane: &Arc<Lane>,
+    link: &Link,
+    looks: mpsc::Receiver<Look>,
+    stop: &CancellationToken,
+) -> End {
+    let begun = tokio::select! {
+        begun = Reader::begin(lane, link, looks) => begun,
+        () = stop.cancelled() => return End::Closed,
+    };
+    match begun {
+        Ok(reader) => reader.run(shared, stop).await,
+        Err(error) => End::Lost(error.to_string(), false),
+    }
 }
 
 impl Reader {
+    /// Opens a channel for a lane and consumes its queues.
+    async fn begin(lane: &Arc<Lane>, link: &Link, looks: mpsc::Receiver<Look>) -> Result<Self, BusError> {
+        let channel = link.channel().await?;
+        let limited = channel.basic_qos(lane.prefetch, BasicQosOptions::default()).await;
+        limited.map_err(|error| lost(&error))?;
+        let options = BasicConsumeOptions::default();
+        let begun = join_all(lane.queues.iter().map(|queue| {
+            channel.basic_consume(queue.clone(), ShortString::default(), options, FieldTable::default())
+        }));
+        let consumers: Result<Vec<Consumer>, _> = begun.await.into_iter().collect();
+        let numbered = (0u16..).zip(consumers.map_err(|error| lost(&error))?);
+        let deliveries = select_all(
+            numbered.map(|(partition, consumer)| consumer.map(move |came| (partition, came)).boxed()),
+        );
+        Ok(Self { lane: Arc::clone(lane), channel, deliveries, looks })
+    }
+
     /// Takes up what comes, and acknowledges what is done.
-    async fn run(mut self, shared: &Shared, stop: CancellationToken) -> End {
+    async fn run(mut self, shared: &Shared, stop: &CancellationToken) -> End {
         loop {
             tokio::select! {
                 biased;
@@ -229,22 +252,20 @@ impl Reader {
     /// How many items wait at the broker, and what is here. What is between the two is in neither,
     /// so this looks until the broker says the same twice: what it had sent before it first said so
     /// came ahead of its second answer.
-    async fn look(&mut self, shared: &Shared) -> Result<(u64, Sight), String> {
+    async fn look(&mut self, shared: &Shared) -> Result<Seen, String> {
         let mut before = None;
         for _ in 0..LOOKS_UNTIL_STILL {
-            let looks = join_all(self.lane.queues.iter().map(|queue| look(&self.channel, queue)));
-            let mut ready = 0;
-            for seen in looks.await {
-                ready += seen.map_err(|error| error.to_string())?.0;
-            }
+            let (ready, consumers) =
+                look_all(&self.channel, &self.lane).await.map_err(|error| error.to_string())?;
             while let Some(came) = self.deliveries.next().now_or_never() {
                 self.take_up(shared, came)?;
             }
-            if before.replace(ready) == Some(ready) {
+            if before.replace((ready, consumers)) == Some((ready, consumers)) {
                 break;
             }
         }
-        Ok((before.unwrap_or_default(), self.lane.sight()))
+        let (ready, consumers) = before.unwrap_or_default();
+        Ok(Seen { ready, consumers, sight: self.lane.sight() })
     }
 }
 

@@ -1,4 +1,4 @@
-//! The oldest items of queues that this process does not consume: taken on a connection of its own
+//! The oldest items of queues that nobody consumes: taken on a connection of its own
 //! for a moment, whose socket is then dropped, so that they go back to their places.
 
 use std::time::Duration;
@@ -14,12 +14,11 @@ use super::{Shared, message};
 use crate::bus::{BusError, Item};
 
 /// How long it waits for items that the broker says are there.
-const WAIT: Duration = Duration::from_secs(2);
+const WAIT: Duration = Duration::from_secs(1);
 /// So many of one queue are looked at.
 const LOOK_MAX: u64 = 1000;
 
-/// The oldest items of a lane. Where a process that has the queue to itself holds them already, only
-/// that process can show them.
+/// The oldest items of a lane.
 pub(super) async fn oldest(shared: &Shared, lane: &Lane, max: usize) -> Result<Vec<Item>, BusError> {
     let (link, _fate) = Link::connect(&shared.address, "loket: looking").await?;
     let mut found = Vec::new();

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use lapin::types::ShortString;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::bus::{BusError, Item, Stamp};
@@ -63,8 +64,19 @@ struct Held {
     out: bool,
 }
 
-/// Asks how many items wait at the broker, and what is here at that moment.
-pub(super) type Look = oneshot::Sender<(u64, Sight)>;
+/// How full a lane is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// Items that wait at the broker.
+    pub(super) ready: u64,
+    /// Processes that consume it, this one included.
+    pub(super) consumers: u32,
+    /// What is here at that moment.
+    pub(super) sight: Sight,
+}
+
+/// Asks how full a lane is.
+pub(super) type Look = oneshot::Sender<Seen>;
 
 /// An item that somebody takes.
 pub(super) struct Taken {
@@ -127,7 +139,7 @@ pub(super) struct Acks {
 }
 
 /// What is here of a lane.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Sight {
     pub(super) items: u64,
     pub(super) leased: u64,

@@ -34,6 +34,8 @@ pub(super) struct Layout {
     pub(super) subjects: HashMap<String, SubjectLayout>,
     /// Where the broker puts what it gave up on; exchange and queue have this name.
     pub(super) dead: ShortString,
+    /// The exchange on which processes ask what the others hold.
+    pub(super) census: ShortString,
     items_max: i64,
     bytes_max: i64,
     delivery_limit: i32,
@@ -97,6 +99,7 @@ impl Layout {
             topics: by_topic.into_iter().map(|(topic, layout)| (topic, Arc::new(layout))).collect(),
             subjects: subjects.iter().map(subject).collect(),
             dead: format!("{prefix}.dead").into(),
+            census: format!("{prefix}.{VERSION}.census").into(),
             items_max: i64::try_from(options.items_max).unwrap_or(i64::MAX),
             bytes_max: i64::try_from(options.bytes_max).unwrap_or(i64::MAX),
             delivery_limit: options.delivery_limit,
@@ -106,7 +109,8 @@ impl Layout {
     /// Makes what is not there yet. Refused when something is there with other arguments.
     pub(super) async fn declare(&self, channel: &Channel) -> Result<(), BusError> {
         let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-        let mut exchanges = vec![(self.dead.clone(), ExchangeKind::Fanout)];
+        let mut exchanges =
+            vec![(self.dead.clone(), ExchangeKind::Fanout), (self.census.clone(), ExchangeKind::Fanout)];
         exchanges.extend(self.topics.values().map(|topic| (topic.exchange.clone(), ExchangeKind::Direct)));
         let names: Vec<_> = exchanges.iter().map(|(name, _)| name.clone()).collect();
         let made = exchanges
@@ -114,13 +118,14 @@ impl Layout {
             .map(|(name, kind)| channel.exchange_declare(name, kind, durable, FieldTable::default()));
         first_refusal("exchange", &names, join_all(made).await)?;
 
-        let mut queues = vec![(self.dead.clone(), self.dead_arguments())];
+        let mut queues = Vec::new();
         for topic in self.topics.values() {
             for name in topic.groups.iter().flat_map(|group| &group.queues) {
                 queues.push((name.clone(), self.topic_arguments(topic)));
             }
         }
         queues.extend(self.subjects.values().map(|subject| (subject.queue.clone(), subject_arguments())));
+        queues.push((self.dead.clone(), self.dead_arguments()));
         let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
         let names: Vec<_> = queues.iter().map(|(name, _)| name.clone()).collect();
         let made = queues.into_iter().map(|(name, args)| channel.queue_declare(name, durable, args));

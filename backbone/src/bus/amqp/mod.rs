@@ -27,14 +27,17 @@
 //! What AMQP does not tell, and the limits that follow:
 //! - An item counts as leased before when it was *delivered* before: a crash marks what was
 //!   prefetched too, at most [`Options::prefetch`] a partition.
-//! - [`Depth`] is exact in items. Bytes are exact for what this process holds, and estimated from the
-//!   mean for the rest. The age is that of the oldest item that a consumer holds, which is the oldest
-//!   there is; when nobody consumes it is how long this process has seen the queue not empty.
-//! - [`Bus::peek`] shows what this process holds. When it holds nothing it takes the oldest for a
-//!   moment and drops the socket, which marks them as leased before.
+//! - The broker tells what waits, not what consumers hold: that they tell each other ([`census`]).
+//! - [`Depth`] is exact in items when nothing moves. Bytes are exact for what processes hold, and
+//!   estimated from the mean for the rest. The age is that of the oldest item that a consumer holds,
+//!   which is the oldest there is; when nobody consumes it is how long this process has seen, call
+//!   by call, that the queue is not empty.
+//! - [`Bus::peek`] shows what consumers hold, the oldest of each partition. When nobody consumes it
+//!   takes the oldest for a moment and drops the socket, which marks them as leased before.
 
 mod address;
 mod asks;
+mod census;
 mod consumer;
 mod dead;
 mod glance;
@@ -58,10 +61,11 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::address::Address;
-use self::lane::Lane;
+use self::census::Told;
+use self::lane::{Lane, Seen, Sight};
 use self::layout::{Layout, PARTITIONS, TopicLayout};
 use self::lease::{ItemLease, QuestionLease};
-use self::publisher::{Publisher, look};
+use self::publisher::{Outlet, Publisher, look_all};
 use super::{Bus, BusError, Depth, Item, Lease, PAYLOAD_BYTES_MAX};
 use crate::clock::Clock;
 use crate::random;
@@ -120,6 +124,8 @@ impl Options {
 
 /// What the tasks of a bus share.
 struct Shared {
+    /// Tells this process from others.
+    process: String,
     address: Address,
     layout: Layout,
     options: Options,
@@ -152,7 +158,9 @@ pub async fn open(
 ) -> Result<Arc<dyn Bus>, BusError> {
     let address = Address::read(url)?;
     let layout = Layout::new(&address.prefix, &options, topics, subjects);
-    let mut shared = Shared { address, layout, options, clock, lanes: Vec::new(), wanted: Notify::new() };
+    let process = random::hex::<8>();
+    let mut shared =
+        Shared { process, address, layout, options, clock, lanes: Vec::new(), wanted: Notify::new() };
     let mut by_topic = HashMap::new();
     for (topic, layout) in &shared.layout.topics {
         let prefetch = match layout.routing_keys.len() {
@@ -185,7 +193,7 @@ pub async fn open(
     let publisher = Arc::new(Publisher::new(watched, closed.clone()));
     let stop = tasks.stop_sign();
     tasks.spawn("bus publisher", publisher::keep(Arc::clone(&shared), outlet, first, stop.clone()));
-    tasks.spawn("bus consumer", consumer::keep(Arc::clone(&shared), stop.clone()));
+    tasks.spawn("bus consumer", consumer::keep(Arc::clone(&shared), Arc::clone(&publisher), stop.clone()));
     tasks.spawn("bus dead letters", dead::empty(Arc::clone(&shared), Arc::clone(&publisher), dead, stop));
     Ok(Arc::new(Amqp { shared, topics: by_topic, subjects: by_subject, publisher, closed, tasks }))
 }
@@ -243,35 +251,36 @@ impl Amqp {
         BusError::Unavailable("it is closed".to_owned())
     }
 
-    async fn look(&self, lane: &Lane) -> Result<Depth, BusError> {
-        let (ready, sight) = match lane.reader() {
-            Some(reader) => {
-                let (answer, answered) = oneshot::channel();
-                let lost = || BusError::Unavailable("the connection to the broker is lost".to_owned());
-                reader.send(answer).await.map_err(|_| lost())?;
-                answered.await.map_err(|_| lost())?
-            }
-            None => {
-                let outlet = self.publisher.outlet().await?;
-                let looks = lane.queues.iter().map(|queue| look(&outlet.control, queue));
-                let mut ready = 0;
-                for seen in futures_util::future::join_all(looks).await {
-                    ready += seen?.0;
-                }
-                (ready, lane.sight())
-            }
+    /// What the broker says of a lane, and what this process has of it.
+    async fn seen(&self, lane: &Lane, outlet: &Outlet) -> Result<Seen, BusError> {
+        let Some(reader) = lane.reader() else {
+            let (ready, consumers) = look_all(&outlet.control, lane).await?;
+            return Ok(Seen { ready, consumers, sight: Sight::default() });
         };
-        let now = self.shared.clock.now().as_millis();
-        let oldest_at_ms = match sight.oldest_at_ms {
-            Some(at_ms) => Some(at_ms),
-            None => lane.not_empty_since(ready > 0, now),
+        let (answer, answered) = oneshot::channel();
+        let lost = || BusError::Unavailable("the connection to the broker is lost".to_owned());
+        reader.send(answer).await.map_err(|_| lost())?;
+        answered.await.map_err(|_| lost())
+    }
+
+    /// How full a lane is over all processes, and up to `show` items that the others have.
+    async fn look(&self, lane: &Lane, show: usize) -> Result<(Seen, Vec<Told>), BusError> {
+        let outlet = self.publisher.outlet().await?;
+        let seen = self.seen(lane, &outlet).await?;
+        let others = seen.consumers.saturating_sub(u32::from(lane.is_attached()));
+        let told = match others {
+            0 => Vec::new(),
+            others => census::take(&self.shared, &outlet, lane, others, show).await?,
         };
-        Ok(Depth {
-            items: ready + sight.items,
-            leased: sight.leased,
-            bytes: sight.bytes + ready.saturating_mul(sight.mean_bytes),
-            oldest_age_ms: oldest_at_ms.map_or(0, |at| u64::try_from(now.saturating_sub(at)).unwrap_or(0)),
-        })
+        Ok((seen, told))
+    }
+
+    /// Ends what takes too long, and what is cut short by the end of the bus.
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T, BusError>>) -> Result<T, BusError> {
+        tokio::select! {
+            done = tokio::time::timeout(LOOK_DEADLINE, work) => done.unwrap_or(Err(BusError::Deadline)),
+            () = self.closed.cancelled() => Err(Self::closed()),
+        }
     }
 }
 
@@ -339,19 +348,34 @@ impl Bus for Amqp {
 
     async fn depth(&self, topic: &str, group: &str) -> Result<Depth, BusError> {
         let lane = self.lane(topic, group)?;
-        let looking = tokio::time::timeout(LOOK_DEADLINE, self.look(lane));
-        tokio::select! {
-            seen = looking => seen.unwrap_or(Err(BusError::Deadline)),
-            () = self.closed.cancelled() => Err(Self::closed()),
-        }
+        let (seen, told) = self.in_time(self.look(lane, 0)).await?;
+        let mut sights = vec![seen.sight];
+        sights.extend(told.iter().map(|told| told.sight));
+        let oldest_at_ms = sights.iter().filter_map(|sight| sight.oldest_at_ms).min();
+        let mean_bytes = sights.iter().map(|sight| sight.mean_bytes).max().unwrap_or_default();
+        let sum = |what: fn(&Sight) -> u64| sights.iter().map(what).sum::<u64>();
+        let now_ms = self.shared.clock.now().as_millis();
+        let waits = lane.not_empty_since(seen.ready > 0 && oldest_at_ms.is_none(), now_ms);
+        let age_ms = oldest_at_ms.or(waits).map_or(0, |at_ms| now_ms.saturating_sub(at_ms));
+        Ok(Depth {
+            items: seen.ready + sum(|sight| sight.items),
+            leased: sum(|sight| sight.leased),
+            bytes: sum(|sight| sight.bytes) + seen.ready.saturating_mul(mean_bytes),
+            oldest_age_ms: u64::try_from(age_ms).unwrap_or(0),
+        })
     }
 
     async fn peek(&self, topic: &str, group: &str, max: usize) -> Result<Vec<Item>, BusError> {
         let lane = self.lane(topic, group)?;
-        if lane.is_attached() {
-            return Ok(lane.oldest(max).into_iter().map(|(_, item)| (*item).clone()).collect());
+        let (seen, told) = self.in_time(self.look(lane, max)).await?;
+        if seen.consumers == 0 {
+            return self.in_time(glance::oldest(&self.shared, lane, max)).await;
         }
-        glance::oldest(&self.shared, lane, max).await
+        let mut found: Vec<_> =
+            lane.oldest(max).into_iter().map(|(at_ms, item)| (at_ms, (*item).clone())).collect();
+        found.extend(told.into_iter().flat_map(Told::items));
+        found.sort_by_key(|(at_ms, _)| *at_ms);
+        Ok(found.into_iter().take(max).map(|(_, item)| item).collect())
     }
 
     async fn close(&self) {

@@ -12,6 +12,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use lapin::options::{
     BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueDeclareOptions,
@@ -22,6 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::asks::Asks;
+use super::lane::Lane;
 use super::layout::TopicLayout;
 use super::link::{Fate, Link, lost};
 use super::{Backoff, Shared, message};
@@ -155,6 +157,17 @@ pub(super) async fn look(channel: &Channel, queue: &ShortString) -> Result<(u64,
     let found = channel.queue_declare(queue.clone(), passive, FieldTable::default()).await;
     let found = found.map_err(|error| lost(&error))?;
     Ok((u64::from(found.message_count()), found.consumer_count()))
+}
+
+/// The same for all queues of a lane: the items of all, the consumers of the one that has most.
+pub(super) async fn look_all(channel: &Channel, lane: &Lane) -> Result<(u64, u32), BusError> {
+    let (mut ready, mut consumers) = (0, 0);
+    for seen in join_all(lane.queues.iter().map(|queue| look(channel, queue))).await {
+        let seen = seen?;
+        ready += seen.0;
+        consumers = consumers.max(seen.1);
+    }
+    Ok((ready, consumers))
 }
 
 /// Keeps a publishing connection up until the bus is closed. `first` is there already.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};
 use lapin::{Channel, Connection, ConnectionProperties};
+use loket_protocol::topics;
 
 use crate::bus::amqp::address::Address;
 use crate::bus::amqp::layout::Layout;
@@ -21,12 +22,34 @@ pub(super) const VARIABLE: &str = "LOKET_TEST_AMQP";
 pub(super) struct Broker {
     pub(super) url: String,
     is_owner: bool,
+    delivery_limit: i32,
+    is_product: bool,
 }
 
 impl Broker {
     /// A corner of the broker at `url`.
     pub(super) fn on(url: &str) -> Self {
-        Self { url: format!("{url}?prefix=trial-{}", random::hex::<6>()), is_owner: true }
+        let url = format!("{url}?prefix=trial-{}", random::hex::<6>());
+        Self { url, is_owner: true, delivery_limit: Options::new(&[]).delivery_limit, is_product: false }
+    }
+
+    /// A corner of a broker that ends with the test.
+    pub(super) fn at_mercy(url: &str) -> Self {
+        let mut corner = Self::on(url);
+        corner.is_owner = false;
+        corner
+    }
+
+    /// The broker gives up on an item after so many deliveries.
+    pub(super) fn with_delivery_limit(mut self, limit: i32) -> Self {
+        self.delivery_limit = limit;
+        self
+    }
+
+    /// Its names are those of the topics that the product has.
+    pub(super) fn with_product_layout(mut self) -> Self {
+        self.is_product = true;
+        self
     }
 
     pub(super) fn options() -> Options {
@@ -38,7 +61,11 @@ impl Broker {
     }
 
     pub(super) fn layout(&self) -> Layout {
-        Layout::new(&Address::read(&self.url).unwrap().prefix, &Self::options(), TOPICS, SUBJECTS)
+        let prefix = Address::read(&self.url).unwrap().prefix;
+        if self.is_product {
+            return Layout::new(&prefix, &Options::new(topics::ORDERED), topics::TOPICS, topics::SUBJECTS);
+        }
+        Layout::new(&prefix, &Self::options(), TOPICS, SUBJECTS)
     }
 
     /// A client beside the bus.
@@ -52,7 +79,7 @@ impl Broker {
     async fn clean(&self) {
         let (_connection, channel) = self.outsider().await;
         let layout = self.layout();
-        let mut exchanges = vec![layout.dead.clone()];
+        let mut exchanges = vec![layout.dead.clone(), layout.census.clone()];
         let mut queues = vec![layout.dead.clone()];
         for topic in layout.topics.values() {
             exchanges.push(topic.exchange.clone());
@@ -97,15 +124,17 @@ impl Fixture for Broker {
     }
 
     fn place(&self) -> String {
-        self.url.clone()
+        format!("{} {}", self.url, self.delivery_limit)
     }
 
     fn at(place: &str) -> Self {
-        Self { url: place.to_owned(), is_owner: false }
+        let (url, limit) = place.split_once(' ').unwrap();
+        let delivery_limit = limit.parse().unwrap();
+        Self { url: url.to_owned(), is_owner: false, delivery_limit, is_product: false }
     }
 
     async fn open_with(&self, limits: Limits) -> Result<Arc<dyn Bus>, BusError> {
-        let mut options = Self::options();
+        let mut options = Options { delivery_limit: self.delivery_limit, ..Self::options() };
         options.items_max = limits.items_max.unwrap_or(options.items_max);
         options.bytes_max = limits.bytes_max.unwrap_or(options.bytes_max);
         self.open_as(options).await
