@@ -16,7 +16,12 @@ mod bad_input;
 mod conversation;
 mod fixtures;
 mod kill;
+mod network;
 mod order;
+mod restarts;
 mod secrets_in_logs;
+mod sends;
 mod socket;
+#[cfg(feature = "failpoints")]
+mod sweep;
 mod verify;

@@ -4,12 +4,14 @@
 mod agent;
 mod meta;
 mod simulator;
+mod talk;
 mod world;
 
 pub(crate) use agent::AgentClient;
 pub(crate) use meta::{APP_SECRET, Meta, PHONE_NUMBER};
 pub(crate) use simulator::Simulator;
-pub(crate) use world::{Options, World};
+pub(crate) use talk::{Promised, Talk, riddles};
+pub(crate) use world::{Options, World, free_port};
 
 use std::future::Future;
 use std::time::Duration;

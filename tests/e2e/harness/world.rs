@@ -9,11 +9,16 @@ use std::time::Duration;
 use super::meta::{APP_ID, APP_SECRET, INSTAGRAM, OTHER_PAGE, OTHER_PHONE_NUMBER, PAGE, PHONE_NUMBER};
 use super::{AgentClient, DEADLINE, Meta, Simulator, eventually};
 
+/// The signal by which a process ends itself.
+const ABORTED: i32 = 6;
+
 /// What an installation is started with.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Options {
     /// With Meta's platforms and customers' phones; without, nobody listens at the Graph API.
     pub simulator: bool,
+    /// Where it is, if that must be known before; otherwise anywhere.
+    pub simulator_port: Option<u16>,
     /// More settings, as `section.key=value`.
     pub sets: Vec<String>,
 }
@@ -28,10 +33,11 @@ pub(crate) struct World {
     passwords: Vec<(String, String)>,
     simulator: Option<Simulator>,
     simulator_port: u16,
+    failpoints: String,
 }
 
 /// A port that was free a moment ago.
-pub(super) fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port()
 }
 
@@ -44,6 +50,7 @@ impl World {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
         std::fs::write(folder.path().join("master.key"), "0123456789abcdefghijklmnopqrstuv").expect("a key");
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let simulator_port = options.simulator_port.unwrap_or_else(free_port);
         let mut world = Self {
             folder,
             port: free_port(),
@@ -52,7 +59,8 @@ impl World {
             http,
             passwords: Vec::new(),
             simulator: None,
-            simulator_port: free_port(),
+            simulator_port,
+            failpoints: String::new(),
         };
         world.write_settings();
         if world.options.simulator {
@@ -159,12 +167,28 @@ origins = ["{origin}"]
         self.ready().await;
     }
 
+    /// From the next start on the process fails where these failpoints say; nowhere when it is empty.
+    pub(crate) fn arm(&mut self, failpoints: &str) {
+        failpoints.clone_into(&mut self.failpoints);
+    }
+
+    /// Waits for the process to end by itself; false when it lives on.
+    pub(crate) async fn aborts(&mut self, within: Duration) -> bool {
+        let child = self.child.as_mut().expect("it runs");
+        let Ok(status) = tokio::time::timeout(within, child.wait()).await else { return false };
+        let signal = std::os::unix::process::ExitStatusExt::signal(&status.expect("a status"));
+        assert_eq!(signal, Some(ABORTED), "it ends by its failpoint and by nothing else\n{}", self.log());
+        self.child = None;
+        true
+    }
+
     /// Starts the process and does not wait.
     pub(crate) fn spawn(&mut self) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).expect("a log");
         let child = tokio::process::Command::new(env!("CARGO_BIN_EXE_loket"))
             .args(self.arguments())
             .arg("serve")
+            .envs((!self.failpoints.is_empty()).then_some(("LOKET_FAILPOINT", &self.failpoints)))
             .stdout(Stdio::null())
             .stderr(log)
             .kill_on_drop(true)

@@ -1,5 +1,10 @@
 //! What the tests of every room share and no release contains: where the real services of a test run
-//! are. Compiled with the feature `trial`, which only `[dev-dependencies]` ask for.
+//! are, and a network between them that can fail. Compiled with the feature `trial`, which only
+//! `[dev-dependencies]` ask for.
+
+mod proxy;
+
+pub use proxy::{Flow, Proxy};
 
 /// Set to something where nothing may be skipped.
 const CI: &str = "CI";
