@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use loket_backbone::random;
 use loket_backbone::tasks::Tasks;
+use loket_backbone::{failpoint, random};
 use loket_protocol::topics::WAKE_LOG;
 use tokio_util::sync::CancellationToken;
 
@@ -86,11 +86,15 @@ impl Sequencer {
                 epoch
             }
         };
+        failpoint!("hub.sequence.select.before", StoreError::Passing("on purpose".to_owned()));
         let Some(numbered) = sequencer::number(&mut tx, epoch, PORTION).await? else {
             *elected = None;
             return Ok(false);
         };
+        failpoint!("hub.sequence.select.after", StoreError::Passing("on purpose".to_owned()));
+        failpoint!("hub.sequence.commit.before", StoreError::Passing("on purpose".to_owned()));
         tx.commit().await?;
+        failpoint!("hub.sequence.commit.after", StoreError::Passing("on purpose".to_owned()));
         if numbered == 0 {
             return Ok(false);
         }

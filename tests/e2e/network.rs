@@ -41,7 +41,7 @@ impl Far {
     async fn answer(&self, words: &str) -> String {
         let path = format!("/v1/threads/{}/messages", self.thread);
         let body = json!({"content": {"type": "text", "text": words}, "to": "auto"});
-        let (status, message) = self.agent.post(&path, words, &body).await;
+        let (status, message) = self.agent.post(&path, &words.replace(' ', "-"), &body).await;
         assert_eq!(status, 201, "{message}");
         message["id"].as_str().expect("an id").to_owned()
     }

@@ -37,7 +37,7 @@ async fn lost_answers_and_killed_senders_make_no_copy_that_nobody_decided_on() {
     // A kill between claim and answer holds its conversation up for two minutes; nothing waits for that,
     // what is queued behind it is only sent later.
     for customer in 0..CUSTOMERS {
-        talks.spawn(talk.clone().hold(format!("Klant {customer}"), sends() / CUSTOMERS));
+        talks.spawn(talk.clone().hold(format!("klant-{customer}"), sends() / CUSTOMERS));
     }
     let (mut promised, mut kills) = (Promised::default(), 0);
     let mut kill = tokio::time::interval(KILL_EVERY);

@@ -14,6 +14,8 @@ use crate::harness::{Options, Promised, Talk, World, riddles};
 
 /// How many installations the points are divided over in the short form.
 const WORLDS: usize = 6;
+/// The passes of the short form.
+const PASSES: [u32; 2] = [1, 3];
 /// How many of them are at work at once.
 const AT_ONCE: usize = 2;
 /// How many conversations go on at each crash. What a crash leaves without an answer holds up its own
@@ -22,7 +24,7 @@ const CUSTOMERS: usize = 4;
 /// Between two messages of a conversation.
 const PAUSE: Duration = Duration::from_millis(100);
 /// The same for a place that is passed only once all is quiet.
-const LONG_PAUSE: Duration = Duration::from_millis(2_000);
+const LONG_PAUSE: Duration = Duration::from_secs(2);
 /// How long a place may stay without being passed.
 const REACHED: Duration = Duration::from_secs(20);
 
@@ -47,16 +49,17 @@ fn plan(passes: Option<u32>) -> Vec<Vec<Crash>> {
     let Some(passes) = passes else {
         let mut worlds = vec![Vec::new(); WORLDS];
         for (place, point) in POINTS.iter().enumerate() {
-            worlds[place % WORLDS].push(Crash { point, pass: 1 });
+            worlds[place % WORLDS].extend(crashes(point, PASSES));
         }
         return worlds;
     };
-    let long = |point: &&'static str| {
-        let crashes = (1..=passes).map(|pass| Crash { point, pass });
-        // What is passed once at each start has no second pass.
-        crashes.filter(|crash| crash.pass == 1 || !crash.is_at_start()).collect()
-    };
-    POINTS.iter().map(long).collect()
+    POINTS.iter().map(|point| crashes(point, 1..=passes).collect()).collect()
+}
+
+fn crashes(point: &'static str, passes: impl IntoIterator<Item = u32>) -> impl Iterator<Item = Crash> {
+    let crashes = passes.into_iter().map(move |pass| Crash { point, pass });
+    // What is passed once at each start has no second pass.
+    crashes.filter(|crash| crash.pass == 1 || !crash.is_at_start())
 }
 
 fn passes() -> Option<u32> {
@@ -64,6 +67,7 @@ fn passes() -> Option<u32> {
 }
 
 /// One installation and its crashes, one after the other.
+#[expect(clippy::print_stdout, reason = "who runs the long form wants to see how far it is")]
 async fn sweep(number: usize, crashes: Vec<Crash>) {
     let mut world = World::start(Options { simulator: true, ..Options::default() }).await;
     let (agent, phones) = (world.agent("admin").await, world.simulator().clone());
@@ -78,7 +82,7 @@ async fn sweep(number: usize, crashes: Vec<Crash>) {
         let talk =
             Talk { phones: phones.clone(), agent: agent.clone(), pause: crash.pause(), stop: stop.clone() };
         for customer in 0..CUSTOMERS {
-            talks.spawn(talk.clone().hold(format!("Klant {place}.{customer}"), usize::MAX));
+            talks.spawn(talk.clone().hold(format!("klant-{place}.{customer}"), usize::MAX));
         }
         talks.spawn(riddles(world.meta(), format!("R{place}."), crash.pause(), stop.clone()));
         let aborted = world.aborts(REACHED + crash.pause() * crash.pass).await;

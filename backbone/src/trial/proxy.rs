@@ -83,14 +83,14 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (flow, told) = watch::channel(Flow::Pass);
-        let (hears, heard) = watch::channel(Flow::Pass);
+        let (acts, heard) = watch::channel(Flow::Pass);
         let tasks = Tasks::new();
         let (server, own) = (server.into(), tasks.clone());
         let stop = tasks.stop_sign();
         tasks.spawn("proxy", async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = listen(listener, server, told, hears, own) => {}
+                () = listen(listener, server, told, acts, own) => {}
             }
         });
         Ok(Self { address, flow, heard, tasks })
@@ -122,7 +122,7 @@ async fn listen(
     mut listener: TcpListener,
     server: String,
     mut flow: watch::Receiver<Flow>,
-    hears: watch::Sender<Flow>,
+    acts: watch::Sender<Flow>,
     tasks: Tasks,
 ) {
     let Ok(address) = listener.local_addr() else { return };
@@ -130,14 +130,14 @@ async fn listen(
         let now = *flow.borrow_and_update();
         if now == Flow::Away {
             drop(listener);
-            hears.send_replace(now);
+            acts.send_replace(now);
             if flow.wait_for(|flow| *flow != Flow::Away).await.is_err() {
                 return;
             }
             listener = listen_again(address).await;
             continue;
         }
-        hears.send_replace(now);
+        acts.send_replace(now);
         tokio::select! {
             changed = flow.changed() => if changed.is_err() { return },
             accepted = listener.accept() => {

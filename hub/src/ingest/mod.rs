@@ -22,8 +22,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use loket_backbone::bus::{Item, Lease, ack_all};
-use loket_backbone::random;
 use loket_backbone::tasks::Tasks;
+use loket_backbone::{failpoint, random};
 use tokio_util::sync::CancellationToken;
 
 use crate::hub::Inner;
@@ -76,12 +76,14 @@ impl Worker {
         let mut failures = 0;
         let bus = Arc::clone(self.inner.wire.bus());
         loop {
+            failpoint!("hub.ingest.lease.before" if self.kind == Kind::Inbound);
             let taken = tokio::select! {
                 () = self.stop.cancelled() => return,
                 taken = bus.lease(self.kind.topic(), self.kind.group(), self.kind.batch_max()) => taken,
             };
             match taken {
                 Ok(leases) => {
+                    failpoint!("hub.ingest.lease.after" if self.kind == Kind::Inbound);
                     failures = 0;
                     let is_full = leases.len() >= self.kind.batch_max();
                     self.handle(leases).await;
@@ -116,7 +118,7 @@ impl Worker {
             match self.attempt(&items, BATCH_DEADLINE, false).await {
                 Tried::Done(applied) => {
                     applied.count();
-                    ack_all(first).await;
+                    self.acknowledge(first).await;
                 }
                 Tried::Stopped => return,
                 Tried::Failed(_) | Tried::Unfit(_) => {
@@ -149,7 +151,7 @@ impl Worker {
         match self.attempt(&[lease.item()], ITEM_DEADLINE, is_suspect).await {
             Tried::Done(applied) => {
                 applied.count();
-                ack_all(vec![lease]).await;
+                self.acknowledge(vec![lease]).await;
             }
             Tried::Unfit(unfit) => self.park(lease, unfit).await,
             Tried::Failed(error) => {
@@ -212,11 +214,26 @@ impl Worker {
             Ok::<_, Trouble>(applied)
         };
         let applied = tokio::time::timeout(deadline, carried).await.map_err(|_| Trouble::Late)??;
+        failpoint!("hub.ingest.commit.before" if self.kind == Kind::Inbound, StoreError::Passing("on purpose".to_owned()).into());
+        failpoint!("hub.report.commit.before" if self.kind == Kind::Reports, StoreError::Passing("on purpose".to_owned()).into());
         tx.commit().await?;
+        failpoint!("hub.ingest.commit.after" if self.kind == Kind::Inbound, StoreError::Passing("on purpose".to_owned()).into());
+        failpoint!("hub.report.commit.after" if self.kind == Kind::Reports, StoreError::Passing("on purpose".to_owned()).into());
         if may_free {
             self.inner.kick.notify_one();
         }
         Ok(applied)
+    }
+
+    /// Takes items off the bus whose effect is committed.
+    async fn acknowledge(&self, leases: Vec<Box<dyn Lease>>) {
+        failpoint!("hub.ingest.ack.before" if self.kind == Kind::Inbound);
+        failpoint!("hub.park.ack.before" if self.kind == Kind::Problems);
+        failpoint!("hub.report.ack.before" if self.kind == Kind::Reports);
+        ack_all(leases).await;
+        failpoint!("hub.ingest.ack.after" if self.kind == Kind::Inbound);
+        failpoint!("hub.park.ack.after" if self.kind == Kind::Problems);
+        failpoint!("hub.report.ack.after" if self.kind == Kind::Reports);
     }
 
     async fn wait_for_store(&self, error: &StoreError, waits: u32) {
@@ -282,7 +299,7 @@ impl Worker {
                 return;
             }
         }
-        ack_all(vec![lease]).await;
+        self.acknowledge(vec![lease]).await;
     }
 
     async fn park_once(&self, item: &Item, unfit: &Unfit, with_placeholder: bool) -> Result<(), StoreError> {

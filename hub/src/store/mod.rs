@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use loket_backbone::clock::Clock;
+use loket_backbone::failpoint;
 use loket_protocol::channel::ChannelAccount;
 use loket_protocol::ids::Id;
 use loket_protocol::time::Timestamp;
@@ -84,7 +85,9 @@ impl Store {
             }
             other => other,
         })?;
+        failpoint!("migrate.step.before", StoreError::Passing("on purpose".to_owned()));
         dialect::sqlite_migrator().run(&file.writer).await.map_err(|error| migration_error(&error))?;
+        failpoint!("migrate.step.after", StoreError::Passing("on purpose".to_owned()));
         let turn = Arc::new(Semaphore::new(1));
         let store = Self {
             inner: Arc::new(Inner { file, turn, clock, grown: Notify::new(), heard: Mutex::default() }),

@@ -70,7 +70,8 @@ impl Simulator {
     /// Somebody new on WhatsApp, called by this name.
     pub(crate) async fn meets(&self, customer: &str) {
         let new = json!({"id": customer, "name": customer});
-        let answer = self.http.post(self.url("/sim/v1/customers")).json(&new).send().await.expect("an answer");
+        let answer =
+            self.http.post(self.url("/sim/v1/customers")).json(&new).send().await.expect("an answer");
         assert_eq!(answer.status().as_u16(), 201, "{customer}");
     }
 
