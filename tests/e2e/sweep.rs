@@ -7,10 +7,11 @@
 use std::time::{Duration, Instant};
 
 use loket_backbone::failpoint::POINTS;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{Options, Promised, Talk, World, riddles};
+use crate::harness::{Options, PHONE_NUMBER, Promised, Talk, World, riddles};
 
 /// How many installations the points are divided over in the short form.
 const WORLDS: usize = 6;
@@ -124,4 +125,109 @@ async fn a_crash_at_any_point_loses_nothing_and_doubles_nothing() {
     while let Some(swept) = underway.join_next().await {
         swept.expect("it is swept well");
     }
+}
+
+/// Rounds of each conversation while places fail.
+const ROUNDS: usize = 10;
+
+/// Every place that can fail fails on one of its passes, and the process goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_at_any_point_loses_nothing_and_doubles_nothing() {
+    let mut world = World::start(Options { simulator: true, ..Options::default() }).await;
+    let (agent, phones) = (world.agent("admin").await, world.simulator().clone());
+    phones.hurries().await;
+    let mut promised = Promised::default();
+    for pass in [3, 5, 8] {
+        world.stop().await;
+        // A store that cannot be opened is refused at the start, as it should be.
+        let points = POINTS.iter().filter(|point| !point.starts_with("migrate."));
+        let errors: Vec<String> = points.map(|point| format!("{point}=error@{pass}")).collect();
+        world.arm(&errors.join(","));
+        world.run().await;
+        let (stop, mut talks) = (CancellationToken::new(), JoinSet::new());
+        let talk = Talk { phones: phones.clone(), agent: agent.clone(), pause: PAUSE, stop: stop.clone() };
+        for customer in 0..CUSTOMERS {
+            talks.spawn(talk.clone().hold(format!("klant-{pass}.{customer}"), ROUNDS));
+        }
+        let riddles = tokio::spawn(riddles(world.meta(), format!("E{pass}."), PAUSE, stop.clone()));
+        while let Some(talk) = talks.join_next().await {
+            promised.add(talk.expect("no panic"));
+        }
+        stop.cancel();
+        promised.add(riddles.await.expect("no panic"));
+    }
+    phones.has_told_all().await;
+    world.settled(&agent).await;
+    world.keeps(&agent, &promised).await;
+    let reached = world.log().matches("a failpoint is reached").count();
+    assert!(reached > 2 * POINTS.len(), "only {reached} places were passed often enough");
+    println!("{reached} places failed or were told to, {} messages out", promised.answers.len());
+    world.finish().await;
+}
+
+/// How many messages lie on the bus when the poison one is met; `LOKET_POISON_AMONG=10000` is the long form.
+const AMONG: usize = 1_000;
+/// Updates in one callback, as many as the platform sends.
+const UPDATES: usize = 1_000;
+/// The process dies once with the message in company, and then with it alone until its turns are over.
+const DEATHS: u32 = 5;
+
+fn among() -> usize {
+    let told = std::env::var("LOKET_POISON_AMONG");
+    told.ok().and_then(|text| text.parse().ok()).unwrap_or(AMONG)
+}
+
+/// A callback with one message each of many customers.
+fn crowd(from: usize, to: usize) -> String {
+    let message = |number: usize| {
+        json!({"from": format!("316{number:08}"), "id": format!("wamid.CROWD{number}"),
+            "timestamp": "1795253400", "type": "text", "text": {"body": "hallo"}})
+    };
+    let messages: Vec<Value> = (from..to).map(message).collect();
+    let value = json!({
+        "messaging_product": "whatsapp",
+        "metadata": {"display_phone_number": "12025550100", "phone_number_id": PHONE_NUMBER},
+        "contacts": [],
+        "messages": messages,
+    });
+    let change = json!({"field": "messages", "value": value});
+    json!({"object": "whatsapp_business_account", "entry": [{"id": "215000000000101", "changes": [change]}]})
+        .to_string()
+}
+
+/// A message that kills the process each time it is at work on it, with 63 others leased beside it: it is
+/// parked, and no innocent with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_poison_message_is_parked_and_no_innocent() {
+    let mut world = World::start(Options::default()).await;
+    let agent = world.agent("admin").await;
+    world.stop().await;
+    // All of them lie on the bus before the first is taken.
+    world.arm("hub.ingest.lease.before=stall@1");
+    world.run().await;
+    for from in (0..among()).step_by(UPDATES) {
+        let body = crowd(from, among().min(from + UPDATES));
+        assert_eq!(world.meta().post("whatsapp", body).await, Some(200));
+    }
+    world.kill().await;
+    for death in 1..=DEATHS {
+        world.arm("hub.ingest.message.before=abort@1");
+        world.spawn();
+        assert!(world.aborts(REACHED).await, "death {death} did not come\n{}", world.log());
+    }
+    world.arm("");
+    world.run().await;
+    world.settled(&agent).await;
+    let threads = agent.threads().await;
+    assert_eq!(threads.len(), among());
+    let placeholders: Vec<&Value> =
+        threads.iter().filter(|thread| thread["last_message"]["content"]["type"] == "parked").collect();
+    assert_eq!(placeholders.len(), 1, "one is parked");
+    world.stop().await;
+    let list = world.command(&["parked", "list", "--json"]);
+    let text = String::from_utf8(list.stdout).expect("UTF-8");
+    let items: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(items.len(), 1, "{text}");
+    assert_eq!(items[0]["reason"], "poison");
+    world.finish().await;
 }
