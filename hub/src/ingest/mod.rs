@@ -2,8 +2,10 @@
 //!
 //! A batch is one transaction. A batch that fails is done again one by one. An item that was leased
 //! before is taken alone, and its turn is counted, committed, before it is touched: so a crash in
-//! company costs the others one turn, and only the guilty one reaches the limit and is parked. While
-//! the store itself is in trouble nothing is leased and nobody is blamed.
+//! company costs the others one turn, and only the guilty one reaches the limit and is parked. Alone
+//! means alone in the process, whatever its topic: otherwise an item that is taken together with the
+//! guilty one each time would share its guilt. While the store itself is in trouble nothing is leased
+//! and nobody is blamed.
 
 mod batch;
 mod carry;
@@ -24,6 +26,7 @@ use futures_util::FutureExt as _;
 use loket_backbone::bus::{Item, Lease, ack_all};
 use loket_backbone::tasks::Tasks;
 use loket_backbone::{failpoint, random};
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::hub::Inner;
@@ -48,8 +51,10 @@ const GATHER: Duration = Duration::from_millis(250);
 
 /// Starts one worker for each topic that is read into the store.
 pub(crate) fn start(inner: &Arc<Inner>, tasks: &Tasks) {
+    let suspect = Arc::new(Mutex::new(()));
     for kind in Kind::ALL {
-        let worker = Worker { inner: Arc::clone(inner), kind, stop: tasks.stop_sign() };
+        let (inner, suspect) = (Arc::clone(inner), Arc::clone(&suspect));
+        let worker = Worker { inner, kind, suspect, stop: tasks.stop_sign() };
         tasks.spawn(kind.topic(), async move { worker.run().await });
     }
 }
@@ -57,6 +62,8 @@ pub(crate) fn start(inner: &Arc<Inner>, tasks: &Tasks) {
 struct Worker {
     inner: Arc<Inner>,
     kind: Kind,
+    /// Held by the one that has an item in hand which was leased before.
+    suspect: Arc<Mutex<()>>,
     stop: CancellationToken,
 }
 
@@ -138,6 +145,7 @@ impl Worker {
     async fn alone(&self, lease: Box<dyn Lease>) {
         let topic = self.kind.topic();
         let is_suspect = lease.leased_before();
+        let _alone = if is_suspect { Some(self.suspect.lock().await) } else { None };
         if is_suspect {
             let Some((turns, error)) = self.count_turn(lease.item()).await else { return };
             if turns >= TURNS_MAX {

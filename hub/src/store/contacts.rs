@@ -235,7 +235,7 @@ pub(crate) async fn make(tx: &mut Tx, known: &Known, channel: &ChannelAccount) -
     sql("INSERT INTO contacts (id, created_at) VALUES ($1, $2)")
         .bind(known.contact)
         .bind(now)
-        .run(tx)
+        .later(tx)
         .await?;
     sql("INSERT INTO identities (id, contact_id, channel_kind, account, name, name_at, created_at) \
          VALUES ($1, $2, $3, $4, $5, $6, $7)")
@@ -246,14 +246,14 @@ pub(crate) async fn make(tx: &mut Tx, known: &Known, channel: &ChannelAccount) -
     .bind(known.name.as_ref())
     .bind(known.name_at)
     .bind(now)
-    .run(tx)
+    .later(tx)
     .await?;
     sql("INSERT INTO threads (id, contact_id, status, created_at) VALUES ($1, $2, $3, $4)")
         .bind(known.thread)
         .bind(known.contact)
         .bind(known.status.as_str())
         .bind(now)
-        .run(tx)
+        .later(tx)
         .await?;
     Ok(())
 }
@@ -290,7 +290,7 @@ pub(crate) async fn add_handles(
         values,
         "ON CONFLICT (identity_id, kind, value) DO UPDATE SET identifies = excluded.identifies, retired_at = NULL",
     )
-    .run(tx)
+    .later(tx)
     .await?;
     Ok(())
 }
@@ -358,9 +358,8 @@ pub(crate) async fn retire_usernames(
     .bind(HandleKind::Username.as_str())
     .bind(but)
     .bind(at)
-    .run(tx)
-    .await?;
-    Ok(())
+    .later(tx)
+    .await
 }
 
 /// What an event changes of an identity; everything only moves forward.
@@ -412,7 +411,7 @@ pub(crate) async fn touch(tx: &mut Tx, touches: &[Touch]) -> Result<(), StoreErr
              THEN t.name_at ELSE identities.name_at END \
              FROM t WHERE identities.id = t.id",
         )
-        .run(tx)
+        .later(tx)
         .await?;
     }
     Ok(())
@@ -450,7 +449,6 @@ pub(crate) async fn set_preferences(
     sql("UPDATE identities SET preferences = $2 WHERE id = $1")
         .bind(identity)
         .bind(preferences)
-        .run(tx)
-        .await?;
-    Ok(())
+        .later(tx)
+        .await
 }

@@ -108,9 +108,8 @@ pub(crate) async fn redirect(
         .bind(key)
         .bind(effect.as_str())
         .bind(effect_id)
-        .run(tx)
-        .await?;
-    Ok(())
+        .later(tx)
+        .await
 }
 
 /// Removes up to `limit` keys that were to be kept until before `now`; answers how many.

@@ -38,7 +38,7 @@ pub(crate) async fn insert<'a>(
         for new in chunk {
             row_of(new, &mut values)?;
         }
-        rows(HEAD, WIDTH, values, "").run(tx).await?;
+        rows(HEAD, WIDTH, values, "").later(tx).await?;
     }
     Ok(())
 }
@@ -307,9 +307,8 @@ pub(crate) async fn complete(tx: &mut Tx, id: MessageId, with: &NewMessage) -> R
     .bind(with.imported)
     .bind(m.author.id.as_ref())
     .bind(with.client_message_id.as_ref())
-    .run(tx)
-    .await?;
-    Ok(())
+    .later(tx)
+    .await
 }
 
 /// The name of a direction in the store.

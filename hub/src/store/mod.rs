@@ -15,7 +15,7 @@ use loket_backbone::failpoint;
 use loket_protocol::channel::ChannelAccount;
 use loket_protocol::ids::Id;
 use loket_protocol::time::Timestamp;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 
 pub(crate) mod agents;
 pub(crate) mod audit;
@@ -48,6 +48,7 @@ pub(crate) use error::StoreError;
 pub(crate) use sql::{Conn, ROWS_MAX, Row, Value, json, listed, parts, rows, sql};
 
 use dialect::{Location, SqliteFile};
+use sql::Ended;
 
 /// How long a caller of the API waits for its turn to write, and for a connection to read
 /// (`reliability-contract` §12).
@@ -64,7 +65,6 @@ pub(crate) struct Store {
 
 struct Inner {
     file: SqliteFile,
-    turn: Arc<Semaphore>,
     clock: Clock,
     /// Told after each commit that appended to the log.
     grown: Notify,
@@ -86,12 +86,13 @@ impl Store {
             other => other,
         })?;
         failpoint!("migrate.step.before", StoreError::Passing("on purpose".to_owned()));
-        dialect::sqlite_migrator().run(&file.writer).await.map_err(|error| migration_error(&error))?;
+        dialect::sqlite_migrator()
+            .run(file.writer.lock().await.open()?)
+            .await
+            .map_err(|error| migration_error(&error))?;
         failpoint!("migrate.step.after", StoreError::Passing("on purpose".to_owned()));
-        let turn = Arc::new(Semaphore::new(1));
-        let store = Self {
-            inner: Arc::new(Inner { file, turn, clock, grown: Notify::new(), heard: Mutex::default() }),
-        };
+        let store =
+            Self { inner: Arc::new(Inner { file, clock, grown: Notify::new(), heard: Mutex::default() }) };
         // The file is this process's alone: whoever numbered the log before is gone.
         let mut tx = store.begin_for_worker().await?;
         sequencer::depose(&mut tx).await?;
@@ -110,24 +111,24 @@ impl Store {
     }
 
     async fn begin_within(&self, limit: Duration) -> Result<Tx, StoreError> {
-        let turn = match tokio::time::timeout(limit, Arc::clone(&self.inner.turn).acquire_owned()).await {
-            Ok(Ok(turn)) => turn,
-            Ok(Err(_)) => return Err(StoreError::Away("it is closed".to_owned())),
-            Err(_) => return Err(StoreError::Passing("others were writing for too long".to_owned())),
-        };
-        let mut conn = Conn::Sqlite(self.inner.file.writer.acquire().await?);
-        sql("BEGIN IMMEDIATE").run(&mut conn).await?;
-        Ok(Tx { conn, now: self.inner.clock.now(), appended: false, store: self.clone(), _turn: turn })
+        let turn = Arc::clone(&self.inner.file.writer).lock_owned();
+        let mut writer = tokio::time::timeout(limit, turn)
+            .await
+            .map_err(|_| StoreError::Passing("others were writing for too long".to_owned()))?;
+        writer.make_ready().await?;
+        let mut conn = Conn::writer(writer);
+        sql("BEGIN IMMEDIATE").later(&mut conn).await?;
+        Ok(Tx { conn, now: self.inner.clock.now(), appended: false, store: self.clone() })
     }
 
     /// A connection to read with; each statement sees what is committed when it runs.
     pub(crate) async fn read(&self) -> Result<Reader, StoreError> {
-        Ok(Reader { conn: Conn::Sqlite(self.inner.file.readers.acquire().await?) })
+        Ok(Reader { conn: Conn::reader(self.inner.file.readers.acquire().await?) })
     }
 
     /// A connection to read with, all of whose statements see the same moment.
     pub(crate) async fn snapshot(&self) -> Result<Reader, StoreError> {
-        let mut reader = self.read().await?;
+        let mut reader = Reader { conn: Conn::reader(self.inner.file.snapshots.acquire().await?) };
         sql("BEGIN").run(&mut reader).await?;
         Ok(reader)
     }
@@ -139,11 +140,11 @@ impl Store {
 
     /// Closes all connections; whoever writes now finishes first, at most [`POOL_WAIT`].
     pub(crate) async fn close(&self) {
-        let last = tokio::time::timeout(POOL_WAIT, self.inner.turn.acquire()).await;
-        self.inner.turn.close();
-        drop(last);
+        if let Ok(mut writer) = tokio::time::timeout(POOL_WAIT, self.inner.file.writer.lock()).await {
+            writer.close().await;
+        }
         self.inner.file.readers.close().await;
-        self.inner.file.writer.close().await;
+        self.inner.file.snapshots.close().await;
     }
 }
 
@@ -168,8 +169,6 @@ pub(crate) struct Tx {
     now: Timestamp,
     appended: bool,
     store: Store,
-    // Last, so that the connection is free before the next turn begins.
-    _turn: OwnedSemaphorePermit,
 }
 
 impl Tx {
@@ -181,10 +180,11 @@ impl Tx {
             if matches!(error, StoreError::Away(_) | StoreError::Damaged(_)) {
                 // A disk that failed once is not asked the same again: opened anew, the file says
                 // what it holds (`reliability-contract` §1).
-                self.conn.close_on_drop();
+                self.conn.has_ended(Ended::Broken);
             }
             return Err(error);
         }
+        self.conn.has_ended(Ended::Committed);
         if self.appended {
             self.store.inner.grown.notify_one();
         }

@@ -25,8 +25,7 @@ pub(crate) async fn elect(tx: &mut Tx, holder: &str, until: Timestamp) -> Result
 /// Ends the right of whoever has it: for a backend that one process has to itself, where whoever had it
 /// is gone. Without this a restart would wait for the lease to run out.
 pub(crate) async fn depose(tx: &mut Tx) -> Result<(), StoreError> {
-    sql("UPDATE sequencer SET expires_at = 0").run(tx).await?;
-    Ok(())
+    sql("UPDATE sequencer SET expires_at = 0").later(tx).await
 }
 
 /// Numbers up to `limit` entries that have no number yet, in the order of their rows. Answers how
@@ -48,7 +47,7 @@ pub(crate) async fn number(tx: &mut Tx, epoch: i64, limit: u32) -> Result<Option
     .await?;
     if numbered > 0 {
         let count = i64::try_from(numbered).unwrap_or(i64::MAX);
-        sql("UPDATE sequencer SET last_seq = last_seq + $1 WHERE one = 1").bind(count).run(tx).await?;
+        sql("UPDATE sequencer SET last_seq = last_seq + $1 WHERE one = 1").bind(count).later(tx).await?;
     }
     Ok(Some(numbered))
 }

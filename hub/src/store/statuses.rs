@@ -127,9 +127,8 @@ pub(crate) async fn name(
     .bind(channel.account.as_str())
     .bind(external_id)
     .bind(message)
-    .run(tx)
-    .await?;
-    Ok(())
+    .later(tx)
+    .await
 }
 
 /// Gives statuses that waited for this provider id to its message.
@@ -145,9 +144,8 @@ pub(crate) async fn adopt(
     .bind(channel.account.as_str())
     .bind(external_id)
     .bind(message)
-    .run(tx)
-    .await?;
-    Ok(())
+    .later(tx)
+    .await
 }
 
 /// Keeps a status. A repeat keeps the earlier time. True when it was not there.
@@ -292,9 +290,8 @@ pub(crate) async fn set(tx: &mut Tx, message: &Outgoing) -> Result<(), StoreErro
         .bind(json(&message.detail)?)
         .bind(message.provider_time)
         .bind(message.id)
-        .run(tx)
-        .await?;
-    Ok(())
+        .later(tx)
+        .await
 }
 
 /// A watermark: everything of ours up to a moment, or up to a number of the thread.
