@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use loket::app::{App, Backends, hub_settings};
-use loket::{Config, roles};
+use loket::app::{self, App, Backends, hub_settings};
+use loket::roles::{Chosen, Needs};
+use loket::{Config, reach};
 use loket_backbone::clock::Clock;
 use loket_backbone::http;
 use loket_connectors::channels::{messenger, whatsapp};
@@ -15,6 +16,7 @@ use loket_connectors::simulator;
 use loket_hub::{Hub, NewAgent, NewKey, PAGE_MAX, Written};
 use loket_protocol::agent::Role;
 use loket_protocol::ids::ParkedId;
+use loket_protocol::topics;
 use tokio_util::sync::CancellationToken;
 
 /// A year, the most that a key may live (`security` K3).
@@ -123,24 +125,24 @@ fn stop_signals() -> anyhow::Result<CancellationToken> {
 }
 
 pub(crate) async fn serve(config: &Config, names: &[String]) -> anyhow::Result<ExitCode> {
-    #[derive(serde::Deserialize)]
-    struct Bus {
-        url: String,
-    }
-    roles::chosen(names, &config.section::<Bus>("bus")?.url)?;
+    let roles = Chosen::of(names)?;
     let stop = stop_signals()?;
-    let app = App::build(config, Clock::system()).await?;
-    let (public, api) = app.addresses()?;
-    tracing::info!(%public, %api, "Loket serves");
+    let app = App::build(config, roles.clone(), Clock::system()).await?;
+    let addresses = app.addresses()?;
+    tracing::info!(roles = roles.names(), public = %addresses.http, api = %addresses.api, "Loket serves");
     app.run(stop).await?;
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) fn check_config(config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) async fn check_config(config: &Config) -> anyhow::Result<ExitCode> {
     print(config.effective().trim_end())?;
     // The sections' owners refuse what cannot work; nothing is opened or bound.
-    loket::app::check(config)?;
+    app::check(config)?;
     note("the settings are complete");
+    // Settings may be written where the backends cannot be seen, so this is told and is no failure.
+    for sentence in reach::unreachable(config).await? {
+        note(sentence);
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -150,50 +152,94 @@ pub(crate) async fn migrate(config: &Config) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) async fn healthcheck(config: &Config, url: Option<String>) -> anyhow::Result<ExitCode> {
+pub(crate) async fn healthcheck(
+    config: &Config,
+    url: Option<String>,
+    ready: bool,
+) -> anyhow::Result<ExitCode> {
     #[derive(serde::Deserialize)]
     struct Api {
         listen: String,
     }
-    let base = match url {
-        Some(url) => url,
-        None => format!("http://{}", config.section::<Api>("api")?.listen),
-    };
-    let limits = http::Limits { connect: Duration::from_secs(1), total: Duration::from_secs(2) };
-    let address = format!("{}/health/live", base.trim_end_matches('/'));
+    let listen = config.section::<Api>("api")?.listen;
+    // What listens everywhere is asked here.
+    let here = listen.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:");
+    let base = url.unwrap_or_else(|| format!("http://{here}"));
+    let limits = http::Limits { connect: Duration::from_secs(1), total: Duration::from_secs(3) };
+    let (path, word) = if ready { ("ready", "ready") } else { ("live", "alive") };
+    let address = format!("{}/health/{path}", base.trim_end_matches('/'));
     match http::client(limits)?.get(&address).send().await {
         Ok(answer) if answer.status().is_success() => {
-            print("alive")?;
+            print(word)?;
             Ok(ExitCode::SUCCESS)
         }
-        Ok(answer) => anyhow::bail!("{address} answers {}", answer.status()),
+        Ok(answer) => {
+            let status = answer.status();
+            anyhow::bail!("{address} answers {status}: {}", answer.text().await.unwrap_or_default())
+        }
         Err(error) => anyhow::bail!("{address} does not answer: {error}"),
     }
 }
 
 pub(crate) async fn doctor(config: &Config) -> anyhow::Result<ExitCode> {
     let mut well = true;
-    let mut say = |name: &str, outcome: Result<(), String>| {
+    let mut say = |name: &str, outcome: anyhow::Result<()>| {
         well &= outcome.is_ok();
         match outcome {
             Ok(()) => print(format_args!("ok    {name}")),
-            Err(sentence) => print(format_args!("wrong {name}: {sentence}")),
+            Err(error) => print(format_args!("wrong {name}: {error:#}")),
         }
     };
-    match Backends::open(config, Clock::system()).await {
-        Ok(backends) => {
-            let health = backends.hub.health().await;
-            say(
-                "store",
-                if health.store { Ok(()) } else { Err("it does not answer within its time".into()) },
-            )?;
-            say("bus", if health.bus { Ok(()) } else { Err("it does not answer within its time".into()) })?;
-            for (account, outcome) in backends.probe().await {
-                say(&account.to_string(), outcome)?;
+    let clock = Clock::system();
+    let kv = match app::open_kv(config, clock.clone()) {
+        Ok(kv) => {
+            if app::url_of(config, Needs::Kv)? == "none:" {
+                say("kv (none)", Ok(()))?;
+            } else {
+                say("kv", kv.get("loket.doctor").await.map(drop).context("kv.url"))?;
             }
-            backends.close().await;
+            Some(kv)
         }
-        Err(error) => say("backends", Err(format!("{error:#}")))?,
+        Err(error) => {
+            say("kv", Err(error))?;
+            None
+        }
+    };
+    let wire = match app::open_bus(config, clock.clone()).await {
+        Ok(wire) => {
+            let takes = wire.publish(&topics::INBOUND, &[]).await;
+            say("bus", takes.context("bus.url"))?;
+            Some(wire)
+        }
+        Err(error) => {
+            say("bus", Err(error))?;
+            None
+        }
+    };
+    let channels = app::open_channels(config, clock.clone());
+    if let (Some(wire), Some(kv), Ok(channels)) = (&wire, kv, &channels) {
+        match app::open_hub(config, channels, wire.clone(), kv, clock).await {
+            Ok(hub) => {
+                let answers = hub.store_answers().await;
+                say("store", answers.then_some(()).context("it does not answer within its time"))?;
+                hub.close().await;
+            }
+            Err(error) => say("store", Err(error))?,
+        }
+    } else {
+        // The hub cannot be put together without the others, but its store can be looked at.
+        say("store", Hub::migrate(&hub_settings(config)?).await.context("store.url"))?;
+    }
+    if let Some(wire) = wire {
+        wire.bus().close().await;
+    }
+    match channels {
+        Ok(channels) => {
+            for (account, outcome) in app::probe(&channels).await {
+                say(&account.to_string(), outcome.map_err(anyhow::Error::msg))?;
+            }
+        }
+        Err(error) => say("channels", Err(error))?,
     }
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -282,7 +328,7 @@ pub(crate) async fn parked(config: &Config, what: Parked) -> anyhow::Result<Exit
             };
             let many = ids.len();
             for (number, id) in ids.into_iter().enumerate() {
-                hub.replay_parked(None, id, &backends.channels()).await.with_context(|| id.to_string())?;
+                hub.replay_parked(None, id, &backends.reader()).await.with_context(|| id.to_string())?;
                 note(format_args!("{} of {many}: {id} replayed", number + 1));
             }
         }

@@ -3,6 +3,8 @@
 
 pub mod app;
 pub mod config;
+mod health;
+pub mod reach;
 pub mod roles;
 pub mod telemetry;
 

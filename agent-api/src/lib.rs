@@ -18,6 +18,7 @@ mod routes;
 mod schema;
 mod settings;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,9 +36,11 @@ pub use settings::{ApiSettings, SettingsError};
 /// Renders all metrics of the process as Prometheus text.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// Whether the other roles of this process can do their work right now; the error is one sentence.
-/// With several roles in one process, `/health/ready` speaks for all of them.
-pub type OthersReady = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+/// Whether this process can do its work right now; the error is one sentence. What a role needs for
+/// its work is the front door's to know: `/health/ready` speaks for all roles of the process.
+pub type Ready = Arc<dyn Fn() -> Readiness + Send + Sync>;
+/// The answer of [`Ready`], being looked up.
+pub type Readiness = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
 /// What handlers share.
 pub(crate) struct Shared {
@@ -47,7 +50,7 @@ pub(crate) struct Shared {
     pub(crate) settings: ApiSettings,
     pub(crate) proxies: settings::Proxies,
     pub(crate) render_metrics: RenderMetrics,
-    pub(crate) others_ready: OthersReady,
+    pub(crate) ready: Ready,
     pub(crate) reread: Arc<dyn Reread + Send + Sync>,
     pub(crate) document: Bytes,
     pub(crate) inside: gate::Inside,
@@ -80,7 +83,7 @@ impl AgentApi {
         clock: Clock,
         settings: ApiSettings,
         render_metrics: RenderMetrics,
-        others_ready: OthersReady,
+        ready: Ready,
         reread: Arc<dyn Reread + Send + Sync>,
     ) -> Result<Self, SettingsError> {
         settings.check()?;
@@ -95,7 +98,7 @@ impl AgentApi {
                 settings,
                 proxies,
                 render_metrics,
-                others_ready,
+                ready,
                 reread,
                 document,
                 inside: gate::Inside::default(),

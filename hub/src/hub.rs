@@ -115,6 +115,16 @@ impl Hub {
         HubHealth { store: counts.is_ok(), bus, topics: topics.unwrap_or_default(), unnumbered, parked }
     }
 
+    /// Whether the store answers right now.
+    pub async fn store_answers(&self) -> bool {
+        self.counts().await.is_ok()
+    }
+
+    /// Whether the bus takes what the hub gives out, right now.
+    pub async fn bus_answers(&self) -> bool {
+        self.inner.wire.publish(&topics::OUTBOUND, &[]).await.is_ok()
+    }
+
     async fn topics(&self) -> Result<BTreeMap<String, TopicDepth>, BusError> {
         let mut depths = BTreeMap::new();
         for (topic, group) in topics::TOPICS {

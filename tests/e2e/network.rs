@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use loket_backbone::trial::{Flow, Proxy};
 use serde_json::{Value, json};
 
-use crate::harness::{AgentClient, Options, World, eventually, free_port};
+use crate::harness::{AgentClient, Kind, Options, World, eventually, free_port};
 
 /// A world whose way to the platform leads through a proxy, and a thread to answer in.
 struct Far {
@@ -26,7 +26,7 @@ impl Far {
             simulator_port: Some(simulator_port),
             sets: vec![format!("graph.url=http://{}", proxy.address())],
         };
-        let world = World::start(options).await;
+        let world = World::start(Kind::Embedded, options).await;
         let agent = world.agent("admin").await;
         world.simulator().types("sanne", "hallo").await;
         let thread = eventually("the thread", || async {

@@ -1,10 +1,12 @@
-//! Orderly restarts in the middle of the traffic turn no order around.
+//! Orderly restarts of hubs in the middle of the traffic turn no order around.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::harness::{Meta, Options, World};
+use crate::harness::{Kind, Meta, Options, World, journeys};
+
+journeys!(orderly_restarts_turn_no_order_around);
 
 /// Restarts in the ordinary run; `LOKET_RESTARTS=200` is the long one.
 const RESTARTS: u64 = 5;
@@ -33,9 +35,8 @@ async fn writes(meta: Meta, customer: u64, stop: Arc<AtomicBool>) -> u64 {
     0
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn orderly_restarts_turn_no_order_around() {
-    let mut world = World::start(Options::default()).await;
+async fn orderly_restarts_turn_no_order_around(kind: Kind) {
+    let mut world = World::start(kind, Options::default()).await;
     let agent = world.agent("admin").await;
     let stop = Arc::new(AtomicBool::new(false));
     let mut customers = Vec::new();
@@ -46,8 +47,7 @@ async fn orderly_restarts_turn_no_order_around() {
     for number in 1..=all {
         // The moment of the restart is the point of this test, so this wait is for no condition.
         tokio::time::sleep(Duration::from_millis(100 + number * 37 % 300)).await;
-        world.stop().await;
-        world.run().await;
+        world.restart("hub", number).await;
         if number % 10 == 0 {
             println!("restart {number} of {all}");
         }

@@ -8,7 +8,9 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{AgentClient, Options, Promised, Talk, World};
+use crate::harness::{AgentClient, Kind, Options, Promised, Talk, World, journeys};
+
+journeys!(lost_answers_and_killed_senders_make_no_copy_that_nobody_decided_on);
 
 /// Sends in the ordinary run; `LOKET_SENDS=10000` is the long one.
 const SENDS: usize = 300;
@@ -42,10 +44,9 @@ async fn standing(agent: &AgentClient) -> BTreeMap<String, usize> {
     standing
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn lost_answers_and_killed_senders_make_no_copy_that_nobody_decided_on() {
+async fn lost_answers_and_killed_senders_make_no_copy_that_nobody_decided_on(kind: Kind) {
     let sets = vec!["whatsapp.accounts.one.messages_per_second=1000".to_owned()];
-    let mut world = World::start(Options { simulator: true, sets, ..Options::default() }).await;
+    let mut world = World::start(kind, Options { simulator: true, sets, ..Options::default() }).await;
     let (agent, phones) = (world.agent("admin").await, world.simulator().clone());
     phones.hurries().await;
     phones.put("/sim/v1/faults", &json!({"share": LOST, "seed": 7, "drop_connection_after": true})).await;
@@ -65,7 +66,7 @@ async fn lost_answers_and_killed_senders_make_no_copy_that_nobody_decided_on() {
                 None => break,
             },
             _ = kill.tick() => {
-                world.kill().await;
+                world.kill_the("connectors").await;
                 world.run().await;
                 kills += 1;
                 println!("kill {kills}, {} sent so far", phones.copies().await.len());

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{Options, PHONE_NUMBER, Promised, Talk, World, riddles};
+use crate::harness::{Kind, Options, PHONE_NUMBER, Promised, Talk, World, riddles};
 
 /// How many installations the points are divided over in the short form.
 const WORLDS: usize = 6;
@@ -70,7 +70,7 @@ fn passes() -> Option<u32> {
 /// One installation and its crashes, one after the other.
 #[expect(clippy::print_stdout, reason = "who runs the long form wants to see how far it is")]
 async fn sweep(number: usize, crashes: Vec<Crash>) {
-    let mut world = World::start(Options { simulator: true, ..Options::default() }).await;
+    let mut world = World::start(Kind::Embedded, Options { simulator: true, ..Options::default() }).await;
     let (agent, phones) = (world.agent("admin").await, world.simulator().clone());
     phones.hurries().await;
     world.stop().await;
@@ -133,7 +133,7 @@ const ROUNDS: usize = 10;
 /// Every place that can fail fails on one of its passes, and the process goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_error_at_any_point_loses_nothing_and_doubles_nothing() {
-    let mut world = World::start(Options { simulator: true, ..Options::default() }).await;
+    let mut world = World::start(Kind::Embedded, Options { simulator: true, ..Options::default() }).await;
     let (agent, phones) = (world.agent("admin").await, world.simulator().clone());
     phones.hurries().await;
     let mut promised = Promised::default();
@@ -199,7 +199,7 @@ fn crowd(from: usize, to: usize) -> String {
 /// parked, and no innocent with it.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_poison_message_is_parked_and_no_innocent() {
-    let mut world = World::start(Options::default()).await;
+    let mut world = World::start(Kind::Embedded, Options::default()).await;
     let agent = world.agent("admin").await;
     world.stop().await;
     // All of them lie on the bus before the first is taken.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer};
-use loket_agent_api::{AgentApi, ApiSettings, OthersReady, RenderMetrics};
+use loket_agent_api::{AgentApi, ApiSettings, Ready, RenderMetrics};
 use loket_backbone::bus::{self, Item, Wire};
 use loket_backbone::clock::Clock;
 use loket_backbone::http::{self, Limits};
@@ -93,6 +93,11 @@ fn account(kind: &str, account: &str, reads_the_thread: bool) -> AccountSettings
     }
 }
 
+/// A process that can always do its work.
+pub(crate) fn well() -> Ready {
+    Arc::new(|| Box::pin(std::future::ready(Ok(()))))
+}
+
 /// Settings under which a test is not slowed down by the limits that it does not test.
 pub(crate) fn roomy() -> ApiSettings {
     ApiSettings {
@@ -109,7 +114,7 @@ impl World {
     }
 
     pub(crate) async fn with(settings: ApiSettings, kv_url: &str) -> Self {
-        Self::within(settings, kv_url, Arc::new(|| "# no recorder\n".to_owned()), Arc::new(|| Ok(()))).await
+        Self::within(settings, kv_url, Arc::new(|| "# no recorder\n".to_owned()), well()).await
     }
 
     /// In a process with figures and other roles of its own.
@@ -117,7 +122,7 @@ impl World {
         settings: ApiSettings,
         kv_url: &str,
         figures: RenderMetrics,
-        others: OthersReady,
+        ready: Ready,
     ) -> Self {
         // Another test of this process may have installed it.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -142,9 +147,8 @@ impl World {
         .unwrap();
         let tasks = Tasks::new();
         hub.start(&tasks);
-        let api =
-            AgentApi::new(hub.clone(), kv, clock.clone(), settings, figures, others, Arc::new(NoReread))
-                .unwrap();
+        let api = AgentApi::new(hub.clone(), kv, clock.clone(), settings, figures, ready, Arc::new(NoReread))
+            .unwrap();
         api.start(&tasks);
         let mounted = api.clone();
         let server = HttpServer::new(move || {

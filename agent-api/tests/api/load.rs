@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use loket_agent_api::ApiSettings;
+use loket_agent_api::{ApiSettings, Ready};
 use loket_protocol::agent::Role;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use crate::harness::{World, eventually, roomy};
+use crate::harness::{World, eventually, roomy, well};
 
 #[actix_web::test]
 async fn reads_are_shed_before_writes_and_a_watcher_is_always_answered() {
@@ -49,7 +49,7 @@ async fn reads_are_shed_before_writes_and_a_watcher_is_always_answered() {
 #[actix_web::test]
 async fn a_panic_is_an_answer_that_says_nothing_of_the_inside() {
     let figures = Arc::new(|| panic!("the inside of the house"));
-    let world = World::within(roomy(), "memory:", figures, Arc::new(|| Ok(()))).await;
+    let world = World::within(roomy(), "memory:", figures, well()).await;
     for _ in 0..3 {
         let answer = world.get("/metrics").go().await;
         assert_eq!((answer.status, answer.code()), (500, "internal"));
@@ -62,8 +62,7 @@ async fn a_panic_is_an_answer_that_says_nothing_of_the_inside() {
 #[actix_web::test]
 async fn requests_are_counted_by_route_and_never_by_what_is_in_them() {
     let recorder = PrometheusBuilder::new().install_recorder().expect("this process has no other recorder");
-    let world =
-        World::within(roomy(), "memory:", Arc::new(move || recorder.render()), Arc::new(|| Ok(()))).await;
+    let world = World::within(roomy(), "memory:", Arc::new(move || recorder.render()), well()).await;
     let token = world.key(Role::Bot).await;
     let thread = world.thread_of("31600000001", "hello").await;
     let id = thread["id"].as_str().unwrap();
@@ -91,9 +90,9 @@ async fn requests_are_counted_by_route_and_never_by_what_is_in_them() {
 }
 
 #[actix_web::test]
-async fn ready_speaks_for_the_other_roles_of_the_process() {
-    let others = Arc::new(|| Err("The ingress has no bus.".to_owned()));
-    let world = World::within(roomy(), "memory:", Arc::new(String::new), others).await;
+async fn ready_speaks_for_all_roles_of_the_process() {
+    let ready: Ready = Arc::new(|| Box::pin(std::future::ready(Err("The ingress has no bus.".to_owned()))));
+    let world = World::within(roomy(), "memory:", Arc::new(String::new), ready).await;
     let answer = world.get("/health/ready").go().await;
     assert_eq!((answer.status, answer.code()), (503, "unavailable"));
     assert_eq!(answer.body["detail"], "The ingress has no bus.");

@@ -1,16 +1,18 @@
-//! One installation: the program as a process, its data in a folder that goes with it.
+//! One installation: the program as one process or several, on ground of its own.
 
 use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::time::Duration;
 
+use super::ground::Ground;
 use super::meta::{APP_ID, APP_SECRET, INSTAGRAM, OTHER_PAGE, OTHER_PHONE_NUMBER, PAGE, PHONE_NUMBER};
-use super::{AgentClient, DEADLINE, Meta, Simulator, eventually};
+use super::process::Process;
+use super::{AgentClient, DEADLINE, Kind, Meta, Simulator, eventually};
 
-/// The signal by which a process ends itself.
-const ABORTED: i32 = 6;
+/// What the role `connectors` serves.
+const PUBLIC: [&str; 2] = ["/callbacks", "/webchat"];
 
 /// What an installation is started with.
 #[derive(Clone, Debug, Default)]
@@ -23,17 +25,17 @@ pub(crate) struct Options {
     pub sets: Vec<String>,
 }
 
-/// A running installation. Dropping it kills the process; [`World::finish`] also checks it.
+/// A running installation. Dropping it kills its processes; [`World::finish`] also checks it.
 pub(crate) struct World {
+    // Before the ground, so that nobody stands on it when it goes.
+    processes: Vec<Process>,
+    ground: Ground,
     folder: tempfile::TempDir,
-    port: u16,
     options: Options,
-    child: Option<tokio::process::Child>,
     http: reqwest::Client,
     passwords: Vec<(String, String)>,
     simulator: Option<Simulator>,
     simulator_port: u16,
-    failpoints: String,
 }
 
 /// A port that was free a moment ago.
@@ -43,24 +45,32 @@ pub(crate) fn free_port() -> u16 {
 
 impl World {
     /// A fresh installation with an admin, running.
-    pub(crate) async fn start(options: Options) -> Self {
+    pub(crate) async fn start(kind: Kind, options: Options) -> Self {
         // Another test of this process may have installed it: as good.
         let _already = rustls::crypto::ring::default_provider().install_default();
         // Beside the build and not in the system's place for temporary files, which may be kept in memory.
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
         std::fs::write(folder.path().join("master.key"), "0123456789abcdefghijklmnopqrstuv").expect("a key");
-        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
         let simulator_port = options.simulator_port.unwrap_or_else(free_port);
+        let process = |name: &str, roles| Process::new(name, roles, free_port(), folder.path());
+        let processes = match kind {
+            Kind::Embedded | Kind::Services => vec![process("loket", None)],
+            Kind::Split => vec![
+                process("connectors", Some("connectors")),
+                process("hub-1", Some("hub")),
+                process("hub-2", Some("hub")),
+                process("agent-api", Some("agent-api")),
+            ],
+        };
         let mut world = Self {
+            processes,
+            ground: Ground::new(kind, folder.path()).await,
             folder,
-            port: free_port(),
             options,
-            child: None,
-            http,
+            http: reqwest::Client::builder().no_proxy().build().expect("a client"),
             passwords: Vec::new(),
             simulator: None,
             simulator_port,
-            failpoints: String::new(),
         };
         world.write_settings();
         if world.options.simulator {
@@ -117,18 +127,12 @@ origins = ["{origin}"]
         self.folder.path().join("loket.toml")
     }
 
-    /// The store's file.
-    pub(crate) fn store_path(&self) -> PathBuf {
-        self.folder.path().join("loket.db")
-    }
-
     fn arguments(&self) -> Vec<String> {
         let folder = self.folder.path().display();
         let mut sets = vec![
-            format!("http.listen=127.0.0.1:{}", self.port),
-            format!("api.listen=127.0.0.1:{}", self.port),
-            format!("store.url=sqlite:{folder}/loket.db"),
-            format!("bus.url=embedded:{folder}/bus"),
+            format!("store.url={}", self.ground.store),
+            format!("bus.url={}", self.ground.bus),
+            format!("kv.url={}", self.ground.kv),
             format!("secrets.master_key_file={folder}/master.key"),
             // Journeys look far more often than a person would.
             "api.requests_per_minute=0".to_owned(),
@@ -161,68 +165,82 @@ origins = ["{origin}"]
         self.passwords.push((login.to_owned(), password));
     }
 
-    /// Starts the process (again) and waits until it is ready.
+    /// Starts all processes (again) and waits until they are ready.
     pub(crate) async fn run(&mut self) {
         self.spawn();
         self.ready().await;
     }
 
-    /// From the next start on the process fails where these failpoints say; nowhere when it is empty.
+    /// From their next start on processes fail where these failpoints say; nowhere when it is empty.
     pub(crate) fn arm(&mut self, failpoints: &str) {
-        failpoints.clone_into(&mut self.failpoints);
-    }
-
-    /// Waits for the process to end by itself; false when it lives on.
-    pub(crate) async fn aborts(&mut self, within: Duration) -> bool {
-        let child = self.child.as_mut().expect("it runs");
-        let Ok(status) = tokio::time::timeout(within, child.wait()).await else { return false };
-        let signal = std::os::unix::process::ExitStatusExt::signal(&status.expect("a status"));
-        assert_eq!(signal, Some(ABORTED), "it ends by its failpoint and by nothing else\n{}", self.log());
-        self.child = None;
-        true
-    }
-
-    /// Starts the process and does not wait.
-    pub(crate) fn spawn(&mut self) {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).expect("a log");
-        let child = tokio::process::Command::new(env!("CARGO_BIN_EXE_loket"))
-            .args(self.arguments())
-            .arg("serve")
-            .envs((!self.failpoints.is_empty()).then_some(("LOKET_FAILPOINT", &self.failpoints)))
-            .stdout(Stdio::null())
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .expect("the program");
-        self.child = Some(child);
-    }
-
-    /// Waits until the process can do its work.
-    pub(crate) async fn ready(&mut self) {
-        let (http, url) = (self.http.clone(), self.url("/health/ready"));
-        eventually("the process is ready", || {
-            let request = http.get(&url).send();
-            async move { request.await.ok().filter(|answer| answer.status().is_success()) }
-        })
-        .await;
-    }
-
-    /// `kill -9`.
-    pub(crate) async fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            child.kill().await.expect("it can be killed");
+        for process in &mut self.processes {
+            failpoints.clone_into(&mut process.failpoints);
         }
     }
 
-    /// SIGTERM, and its exit.
+    /// Waits for a process to end by itself; false when all live on.
+    pub(crate) async fn aborts(&mut self, within: Duration) -> bool {
+        let ended = self.processes.iter_mut().map(|process| Box::pin(process.aborts()));
+        tokio::time::timeout(within, futures_util::future::select_all(ended)).await.is_ok()
+    }
+
+    /// Starts the processes that do not run, and does not wait.
+    pub(crate) fn spawn(&mut self) {
+        let arguments = self.arguments();
+        for process in &mut self.processes {
+            process.spawn(&arguments);
+        }
+    }
+
+    /// Waits until every process can do its work.
+    async fn ready(&mut self) {
+        for process in &mut self.processes {
+            let url = format!("http://127.0.0.1:{}/health/ready", process.port);
+            let end = tokio::time::Instant::now() + DEADLINE;
+            let what = format!("{} is ready", process.name);
+            eventually(&what, || {
+                assert!(!process.has_ended(), "{} has ended: {}", process.name, process.log());
+                assert!(tokio::time::Instant::now() < end, "{what} not in time: {}", process.log());
+                let request = self.http.get(&url).send();
+                async move { request.await.ok().filter(|answer| answer.status().is_success()) }
+            })
+            .await;
+        }
+    }
+
+    /// `kill -9`, all processes.
+    pub(crate) async fn kill(&mut self) {
+        for process in &mut self.processes {
+            process.kill().await;
+        }
+    }
+
+    /// `kill -9` for the processes that run this role.
+    pub(crate) async fn kill_the(&mut self, role: &str) {
+        for process in self.processes.iter_mut().filter(|process| process.runs(role)) {
+            process.kill().await;
+        }
+    }
+
+    /// Stops one of the processes that run this role in order, and starts it again; the next one, the next
+    /// `time`.
+    pub(crate) async fn restart(&mut self, role: &str, time: u64) {
+        let mut running: Vec<_> = self.processes.iter_mut().filter(|process| process.runs(role)).collect();
+        let place = usize::try_from(time).expect("few") % running.len();
+        running[place].stop().await;
+        self.run().await;
+    }
+
+    /// SIGTERM, and the exit, one process after the other.
     pub(crate) async fn stop(&mut self) {
-        let Some(mut child) = self.child.take() else { return };
-        let pid = child.id().expect("it runs").to_string();
-        let told = Command::new("kill").args(["-TERM", &pid]).status().expect("kill");
-        assert!(told.success());
-        let ended = tokio::time::timeout(Duration::from_secs(30), child.wait()).await;
-        let status = ended.expect("it stops within 30 s").expect("a status");
-        assert!(status.success(), "an orderly stop ends well: {status}\n{}", self.log());
+        for process in &mut self.processes {
+            process.stop().await;
+        }
+    }
+
+    /// Damages a row of the store by hand.
+    pub(crate) async fn damage(&self, statement: &'static str) {
+        assert!(self.ground.damage(statement).await > 0, "nothing was damaged by {statement}");
     }
 
     /// Stops it in order and checks that nothing is lost or doubled.
@@ -233,18 +251,16 @@ origins = ["{origin}"]
         assert!(verdict.status.success(), "loket verify: {text}{}", String::from_utf8_lossy(&verdict.stderr));
     }
 
-    fn log_path(&self) -> PathBuf {
-        self.folder.path().join("loket.log")
-    }
-
-    /// Everything that the process has written.
+    /// Everything that the processes have written.
     pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+        self.processes.iter().map(Process::log).collect()
     }
 
-    /// An address of the installation.
+    /// An address of the installation: of the process that serves it.
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
+        let is_public = PUBLIC.iter().any(|public| path.starts_with(public));
+        let by = if is_public { self.processes.first() } else { self.processes.last() };
+        format!("http://127.0.0.1:{}{path}", by.expect("a process").port)
     }
 
     /// Meta's platforms and customers' phones.

@@ -1,0 +1,93 @@
+//! What a world stands on: where its store, bus and kv are. On services each world has a database, names
+//! of queues and names of keys of its own, so that worlds stand side by side.
+
+use std::path::Path;
+
+use loket_backbone::random;
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
+
+use super::Kind;
+use super::kind::{AMQP, POSTGRES, REDIS};
+
+/// The three addresses.
+pub(super) struct Ground {
+    pub(super) store: String,
+    pub(super) bus: String,
+    pub(super) kv: String,
+    /// The database that was made, and where it can be taken away.
+    database: Option<(String, String)>,
+}
+
+impl Ground {
+    /// Fresh ground.
+    pub(super) async fn new(kind: Kind, folder: &Path) -> Self {
+        if kind == Kind::Embedded {
+            let folder = folder.display();
+            return Self {
+                store: format!("sqlite:{folder}/loket.db"),
+                bus: format!("embedded:{folder}/bus"),
+                kv: "memory:".to_owned(),
+                database: None,
+            };
+        }
+        let told = |name: &str| std::env::var(name).expect("it is there, or the journey is not told");
+        let name = format!("journey-{}", random::hex::<6>());
+        let postgres = told(POSTGRES);
+        let database = name.replace('-', "_");
+        run(&postgres, &format!("CREATE DATABASE {database}")).await.expect("a database");
+        let database_url = in_database(&postgres, &database);
+        Self {
+            store: database_url,
+            bus: with_query(&told(AMQP), &format!("prefix={name}")),
+            kv: with_query(&told(REDIS), &format!("prefix={name}")),
+            database: Some((postgres, database)),
+        }
+    }
+
+    /// Runs one statement on the store behind everybody's back, without regard for what it breaks;
+    /// how many rows it met.
+    pub(super) async fn damage(&self, statement: &'static str) -> u64 {
+        if let Some(path) = self.store.strip_prefix("sqlite:") {
+            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).foreign_keys(false);
+            let mut store = options.connect().await.expect("the store's file");
+            return store.execute(statement).await.expect("it can be damaged").rows_affected();
+        }
+        let mut store = sqlx::PgConnection::connect(&self.store).await.expect("the store");
+        store.execute("SET session_replication_role = replica").await.expect("no checks");
+        store.execute(statement).await.expect("it can be damaged").rows_affected()
+    }
+}
+
+impl Drop for Ground {
+    /// Takes away what was made. What cannot be taken away goes with the throw-away services.
+    fn drop(&mut self) {
+        let Some((postgres, database)) = self.database.take() else { return };
+        let clean = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let _gone = run(&postgres, &format!("DROP DATABASE {database} WITH (FORCE)")).await;
+            });
+        });
+        let _done = clean.join();
+    }
+}
+
+async fn run(url: &str, statement: &str) -> Result<(), sqlx::Error> {
+    let mut connection = sqlx::PgConnection::connect(url).await?;
+    connection.execute(sqlx::AssertSqlSafe(statement.to_owned())).await?;
+    connection.close().await
+}
+
+/// The same address with another database.
+fn in_database(url: &str, database: &str) -> String {
+    let (address, query) = url.split_once('?').map_or((url, ""), |(address, query)| (address, query));
+    let start = address.find("://").map_or(0, |at| at + 3);
+    let end = address[start..].find('/').map_or(address.len(), |at| start + at);
+    let query = if query.is_empty() { String::new() } else { format!("?{query}") };
+    format!("{}/{database}{query}", &address[..end])
+}
+
+fn with_query(url: &str, pair: &str) -> String {
+    format!("{url}{}{pair}", if url.contains('?') { '&' } else { '?' })
+}
