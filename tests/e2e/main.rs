@@ -19,6 +19,7 @@ mod fixtures;
 mod kill;
 mod network;
 mod order;
+mod outage;
 mod restarts;
 mod secrets_in_logs;
 mod sends;

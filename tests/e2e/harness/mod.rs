@@ -11,7 +11,8 @@ mod talk;
 mod world;
 
 pub(crate) use agent::AgentClient;
-pub(crate) use kind::Kind;
+pub(crate) use ground::{Database, with_names_of_its_own};
+pub(crate) use kind::{AMQP, Kind, POSTGRES, REDIS};
 pub(crate) use meta::{APP_SECRET, Meta, PHONE_NUMBER};
 pub(crate) use simulator::Simulator;
 pub(crate) use talk::{Promised, Talk, riddles};
