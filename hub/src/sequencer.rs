@@ -98,33 +98,34 @@ impl Sequencer {
 
     /// Numbers a portion. `is_told`: there is something to number.
     async fn turn(&self, elected: &mut Option<(i64, Instant)>, is_told: bool) -> Result<Turn, StoreError> {
+        failpoint!("hub.sequence.select.before", StoreError::Passing("on purpose".to_owned()));
         // Looking costs nothing; a transaction of its own each idle second would cost a sync of the disk.
         if !is_told && !log::has_unnumbered(&mut *self.inner.store.read().await?).await? {
             return Ok(Turn::Idle);
         }
-        let mut tx = self.inner.store.begin_for_worker().await?;
+        failpoint!("hub.sequence.select.after", StoreError::Passing("on purpose".to_owned()));
         let now = self.inner.clock.instant();
         let epoch = match elected {
             Some((epoch, since)) if now.duration_since(*since) < RENEW => *epoch,
             _ => {
+                let mut tx = self.inner.store.begin_for_worker().await?;
                 let until = tx.now().plus_millis(LEASE_MS);
                 let Some(epoch) = sequencer::elect(&mut tx, &self.holder, until).await? else {
                     *elected = None;
                     return Ok(Turn::Theirs);
                 };
+                tx.commit().await?;
                 *elected = Some((epoch, now));
                 epoch
             }
         };
-        failpoint!("hub.sequence.select.before", StoreError::Passing("on purpose".to_owned()));
-        let Some(numbered) = sequencer::number(&mut tx, epoch, PORTION).await? else {
+        failpoint!("hub.sequence.commit.before", StoreError::Passing("on purpose".to_owned()));
+        let Some(numbered) = sequencer::number(&self.inner.store, epoch, PORTION).await? else {
             *elected = None;
             return Ok(Turn::Theirs);
         };
-        failpoint!("hub.sequence.select.after", StoreError::Passing("on purpose".to_owned()));
-        failpoint!("hub.sequence.commit.before", StoreError::Passing("on purpose".to_owned()));
-        tx.commit().await?;
         failpoint!("hub.sequence.commit.after", StoreError::Passing("on purpose".to_owned()));
+        let numbered = u64::try_from(numbered).unwrap_or_default();
         if numbered == 0 {
             return Ok(Turn::Idle);
         }

@@ -45,7 +45,7 @@ pub(crate) mod verify;
 pub(crate) mod visitors;
 
 pub(crate) use error::StoreError;
-pub(crate) use sql::{Conn, ROWS_MAX, Row, Value, json, listed, parts, rows, sql};
+pub(crate) use sql::{Conn, ROWS_MAX, Row, Statement, Value, json, listed, parts, rows, sql, together};
 
 use dialect::{Location, SqliteFile};
 use sql::Ended;
@@ -110,15 +110,31 @@ impl Store {
         self.begin_within(WORKER_WAIT).await
     }
 
-    async fn begin_within(&self, limit: Duration) -> Result<Tx, StoreError> {
+    async fn turn_within(&self, limit: Duration) -> Result<Conn, StoreError> {
         let turn = Arc::clone(&self.inner.file.writer).lock_owned();
         let mut writer = tokio::time::timeout(limit, turn)
             .await
             .map_err(|_| StoreError::Passing("others were writing for too long".to_owned()))?;
         writer.make_ready().await?;
-        let mut conn = Conn::writer(writer);
+        Ok(Conn::writer(writer))
+    }
+
+    async fn begin_within(&self, limit: Duration) -> Result<Tx, StoreError> {
+        let mut conn = self.turn_within(limit).await?;
         sql("BEGIN IMMEDIATE").later(&mut conn).await?;
         Ok(Tx { conn, now: self.inner.clock.now(), appended: false, store: self.clone() })
+    }
+
+    /// Runs these in a transaction of their own and answers their rows: for what comes out the same when
+    /// it is lost and done again. On SQLite it is not synced by itself, so a loss of power may take it
+    /// back; what is committed after it is never on disk without it, because the write-ahead log is
+    /// read in order. (On PostgreSQL nothing comes out the same: transactions overlap.)
+    pub(crate) async fn repeatable(&self, steps: Vec<Statement>) -> Result<Vec<Row>, StoreError> {
+        let mut conn = self.turn_within(WORKER_WAIT).await?;
+        let told = conn.run_unsynced(steps).await;
+        // Whether the connection syncs again is not known after an error.
+        conn.has_ended(if told.is_ok() { Ended::Committed } else { Ended::Broken });
+        told
     }
 
     /// A connection to read with; each statement sees what is committed when it runs.

@@ -35,6 +35,13 @@ pub(crate) struct SqliteConn {
     later: Vec<Statement>,
 }
 
+/// What a statement answered.
+#[derive(Default)]
+struct Told {
+    touched: u64,
+    rows: Vec<Row>,
+}
+
 enum Held {
     Reader(PoolConnection<Sqlite>),
     Writer(OwnedMutexGuard<Writer>),
@@ -48,25 +55,46 @@ impl SqliteConn {
         }
     }
 
-    /// The answer of `last`, after whatever was to be done first, by one visit to the file's thread.
-    async fn visit(&mut self, last: Statement) -> Result<(u64, Vec<SqliteRow>), StoreError> {
+    /// Runs these in a transaction that is not synced by itself. SQLite takes the pragma when it reads
+    /// the text, so nothing here is prepared in advance.
+    async fn unsynced(&mut self, steps: Vec<Statement>) -> Result<Vec<SqliteRow>, StoreError> {
+        let mut text = "PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE;".to_owned();
+        for step in steps {
+            step.spell_out(&mut text)?;
+            text.push(';');
+        }
+        text.push_str("COMMIT; PRAGMA synchronous = FULL;");
+        // Put together from fixed parts and numbers only.
+        let mut told = sqlx::raw_sql(AssertSqlSafe(text)).fetch_many(self.open()?);
+        let mut found = Vec::new();
+        while let Some(step) = told.try_next().await? {
+            found.extend(step.right());
+        }
+        Ok(found)
+    }
+
+    /// The answers of `last`, after whatever was to be done first, by one visit to the file's thread.
+    async fn visit(&mut self, last: Vec<Statement>) -> Result<Vec<Told>, StoreError> {
         let mut steps = std::mem::take(&mut self.later);
         let before = steps.len();
-        steps.push(last);
+        steps.extend(last);
         let query = joined(steps)?;
         let mut told = self.open()?.fetch_many(query);
-        let (mut done, mut touched, mut found) = (0, 0, Vec::new());
+        let (mut all, mut rows) = (Vec::new(), Vec::new());
         while let Some(step) = told.try_next().await? {
             match step {
                 Either::Left(outcome) => {
-                    done += 1;
-                    touched = outcome.rows_affected();
+                    let rows = std::mem::take(&mut rows);
+                    all.push(Told { touched: outcome.rows_affected(), rows });
                 }
-                Either::Right(row) if done == before => found.push(row),
-                Either::Right(_) => {}
+                Either::Right(row) => rows.push(Row(row)),
             }
         }
-        Ok((touched, found))
+        Ok(all.split_off(before))
+    }
+
+    async fn visit_once(&mut self, last: Statement) -> Result<Told, StoreError> {
+        Ok(self.visit(vec![last]).await?.pop().unwrap_or_default())
     }
 }
 
@@ -79,6 +107,16 @@ impl Conn {
     /// The one that writes.
     pub(super) fn writer(writer: OwnedMutexGuard<Writer>) -> Self {
         Self::Sqlite(SqliteConn { held: Held::Writer(writer), later: Vec::new() })
+    }
+
+    /// Runs these in a transaction that is not synced by itself; all rows that they answer.
+    pub(super) async fn run_unsynced(&mut self, steps: Vec<Statement>) -> Result<Vec<Row>, StoreError> {
+        match self {
+            Self::Sqlite(open) => {
+                let told = within(STATEMENT_DEADLINE, open.unsynced(steps)).await?;
+                Ok(told.into_iter().map(Row).collect())
+            }
+        }
     }
 
     /// Says how a transaction on it ended, which whoever holds it next must know.
@@ -219,14 +257,14 @@ impl Statement {
     pub(crate) async fn run(self, conn: &mut Conn) -> Result<u64, StoreError> {
         let deadline = self.deadline;
         match conn {
-            Conn::Sqlite(open) => within(deadline, async { Ok(open.visit(self).await?.0) }).await,
+            Conn::Sqlite(open) => within(deadline, async { Ok(open.visit_once(self).await?.touched) }).await,
         }
     }
 
     /// Runs it however long it takes.
     pub(crate) async fn run_to_the_end(self, conn: &mut Conn) -> Result<(), StoreError> {
         match conn {
-            Conn::Sqlite(open) => open.visit(self).await.map(|_| ()),
+            Conn::Sqlite(open) => open.visit_once(self).await.map(|_| ()),
         }
     }
 
@@ -234,9 +272,7 @@ impl Statement {
     pub(crate) async fn all(self, conn: &mut Conn) -> Result<Vec<Row>, StoreError> {
         let deadline = self.deadline;
         match conn {
-            Conn::Sqlite(open) => {
-                within(deadline, async { Ok(open.visit(self).await?.1.into_iter().map(Row).collect()) }).await
-            }
+            Conn::Sqlite(open) => within(deadline, async { Ok(open.visit_once(self).await?.rows) }).await,
         }
     }
 
@@ -245,8 +281,29 @@ impl Statement {
         Ok(self.all(conn).await?.into_iter().next())
     }
 
+    /// Appends it with its values in their places, which must be numbers.
+    fn spell_out(self, to: &mut String) -> Result<(), StoreError> {
+        fill_in(self.text.for_sqlite().as_str(), to, |number, to| {
+            match number.checked_sub(1).and_then(|place| self.values.get(place)) {
+                Some(Value::Int(Some(value))) => to.push_str(&value.to_string()),
+                _ => return Err(StoreError::Other("only numbers can be spelled out".to_owned())),
+            }
+            Ok(())
+        })
+    }
+
     fn is_numbered(&self) -> bool {
         matches!(self.text, Text::Fixed(_) | Text::Parts(_))
+    }
+}
+
+/// Runs these one after another, as if by themselves; the rows that each answers.
+pub(crate) async fn together(conn: &mut Conn, steps: Vec<Statement>) -> Result<Vec<Vec<Row>>, StoreError> {
+    match conn {
+        Conn::Sqlite(open) => {
+            let told = within(STATEMENT_DEADLINE, open.visit(steps)).await?;
+            Ok(told.into_iter().map(|told| told.rows).collect())
+        }
     }
 }
 
@@ -281,27 +338,33 @@ fn joined(steps: Vec<Statement>) -> Result<sqlx::query::Query<'static, Sqlite, S
         if alone {
             return Ok(sqlx::query_with(text, arguments));
         }
-        renumber(text.as_str(), first, &mut texts);
+        fill_in(text.as_str(), &mut texts, |number, to| {
+            to.push('$');
+            to.push_str(&(first + number).to_string());
+            Ok(())
+        })?;
         texts.push(';');
     }
     // Put together from fixed parts only.
     Ok(sqlx::query_with(AssertSqlSafe(texts).into_sql_str(), arguments))
 }
 
-/// Appends `text` with `offset` added to the number of each placeholder.
-fn renumber(text: &str, offset: usize, to: &mut String) {
+/// Appends `text`; what stands for each numbered placeholder is written by `fill`.
+fn fill_in(
+    text: &str,
+    to: &mut String,
+    fill: impl Fn(usize, &mut String) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
     let mut pieces = text.split('$');
     to.push_str(pieces.next().unwrap_or_default());
     for piece in pieces {
         let digits = piece.len() - piece.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let (number, rest) = piece.split_at(digits);
-        to.push('$');
-        match number.parse::<usize>() {
-            Ok(number) => to.push_str(&(number + offset).to_string()),
-            Err(_) => to.push_str(number),
-        }
+        let number = number.parse().map_err(|_| StoreError::Other(format!("a stray $ in {text}")))?;
+        fill(number, to)?;
         to.push_str(rest);
     }
+    Ok(())
 }
 
 async fn within<T>(
