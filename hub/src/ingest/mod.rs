@@ -49,10 +49,10 @@ const TURNS_MAX: i64 = 5;
 /// How long whole callbacks gather on the bus for one commit.
 const GATHER: Duration = Duration::from_millis(250);
 
-/// Starts one worker for each topic that is read into the store.
+/// Starts the workers of each topic that is read into the store.
 pub(crate) fn start(inner: &Arc<Inner>, tasks: &Tasks) {
     let suspect = Arc::new(Mutex::new(()));
-    for kind in Kind::ALL {
+    for kind in Kind::ALL.into_iter().flat_map(|kind| std::iter::repeat_n(kind, kind.workers())) {
         let (inner, suspect) = (Arc::clone(inner), Arc::clone(&suspect));
         let worker = Worker { inner, kind, suspect, stop: tasks.stop_sign() };
         tasks.spawn(kind.topic(), async move { worker.run().await });
@@ -222,11 +222,11 @@ impl Worker {
             Ok::<_, Trouble>(applied)
         };
         let applied = tokio::time::timeout(deadline, carried).await.map_err(|_| Trouble::Late)??;
-        failpoint!("hub.ingest.commit.before" if self.kind == Kind::Inbound, StoreError::Passing("on purpose".to_owned()).into());
-        failpoint!("hub.report.commit.before" if self.kind == Kind::Reports, StoreError::Passing("on purpose".to_owned()).into());
+        failpoint!("hub.ingest.commit.before" if self.kind == Kind::Inbound, Trouble::Late);
+        failpoint!("hub.report.commit.before" if self.kind == Kind::Reports, Trouble::Late);
         tx.commit().await?;
-        failpoint!("hub.ingest.commit.after" if self.kind == Kind::Inbound, StoreError::Passing("on purpose".to_owned()).into());
-        failpoint!("hub.report.commit.after" if self.kind == Kind::Reports, StoreError::Passing("on purpose".to_owned()).into());
+        failpoint!("hub.ingest.commit.after" if self.kind == Kind::Inbound, Trouble::Late);
+        failpoint!("hub.report.commit.after" if self.kind == Kind::Reports, Trouble::Late);
         if may_free {
             self.inner.kick.notify_one();
         }
