@@ -170,8 +170,11 @@ mod armed {
         /// Counts a pass; what is to happen on it.
         fn passed(&self, name: &str) -> Option<Action> {
             let points = self.0.iter().filter(|point| point.name == name);
-            let mut due = points.filter(|point| point.passed.fetch_add(1, Ordering::Relaxed) + 1 == point.at);
-            due.next().map(|point| point.action)
+            // All of them count, also when an earlier one is due.
+            points.fold(None, |due, point| {
+                let is_due = point.passed.fetch_add(1, Ordering::Relaxed) + 1 == point.at;
+                due.or(is_due.then_some(point.action))
+            })
         }
     }
 
@@ -246,6 +249,9 @@ mod armed {
             assert_eq!(armed.passed("ingress.auth.before"), Some(Action::Abort));
             assert_eq!(armed.passed("ingress.auth.before"), None);
             assert_eq!(armed.passed("sender.ack.after"), None);
+            let twice = Armed::parse("api.begin.after=error@1,api.begin.after=stall@2").unwrap();
+            assert_eq!(twice.passed("api.begin.after"), Some(Action::Error));
+            assert_eq!(twice.passed("api.begin.after"), Some(Action::Stall));
         }
 
         #[test]
