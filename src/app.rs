@@ -89,16 +89,23 @@ impl Backends {
     }
 }
 
+/// The error with the setting that it is about, unless it says so itself.
+fn named(what: Needs, error: anyhow::Error) -> anyhow::Error {
+    let setting = what.setting();
+    if format!("{error:#}").contains(setting) { error } else { error.context(setting) }
+}
+
 /// The store of what may be lost.
 pub fn open_kv(config: &Config, clock: Clock) -> anyhow::Result<kv::SharedKv> {
-    kv::open(&url_of(config, Needs::Kv)?, clock).context("kv.url")
+    kv::open(&url_of(config, Needs::Kv)?, clock).map_err(|error| named(Needs::Kv, error.into()))
 }
 
 /// The bus.
 pub async fn open_bus(config: &Config, clock: Clock) -> anyhow::Result<Wire> {
     let url = url_of(config, Needs::Bus)?;
-    let bus = bus::open(&url, clock, topics::TOPICS, topics::SUBJECTS).await.context("bus.url")?;
-    Ok(Wire::new(bus))
+    // Large, and asked for from deep inside other futures.
+    let opened = Box::pin(bus::open(&url, clock, topics::TOPICS, topics::SUBJECTS)).await;
+    Ok(Wire::new(opened.map_err(|error| named(Needs::Bus, error.into()))?))
 }
 
 /// The channels that the settings name; nothing is called yet.
@@ -115,7 +122,8 @@ pub async fn open_hub(
     clock: Clock,
 ) -> anyhow::Result<Hub> {
     let (settings, key) = (hub_settings(config)?, crate::master_key(config)?);
-    Hub::open(&settings, key, channels.accounts(), wire, kv, clock).await.context("store.url")
+    let opened = Hub::open(&settings, key, channels.accounts(), wire, kv, clock).await;
+    opened.map_err(|error| named(Needs::Store, error.into()))
 }
 
 /// Asks every channel account's provider whether the account works; each with a sentence when not.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use loket::app::{self, App, Backends, hub_settings};
-use loket::roles::{Chosen, Needs};
+use loket::roles::Chosen;
 use loket::{Config, reach};
 use loket_backbone::clock::Clock;
 use loket_backbone::http;
@@ -16,7 +16,6 @@ use loket_connectors::simulator;
 use loket_hub::{Hub, NewAgent, NewKey, PAGE_MAX, Written};
 use loket_protocol::agent::Role;
 use loket_protocol::ids::ParkedId;
-use loket_protocol::topics;
 use tokio_util::sync::CancellationToken;
 
 /// A year, the most that a key may live (`security` K3).
@@ -94,7 +93,7 @@ pub(crate) struct Simulate {
     callbacks: String,
 }
 
-fn print(text: impl std::fmt::Display) -> anyhow::Result<()> {
+pub(crate) fn print(text: impl std::fmt::Display) -> anyhow::Result<()> {
     writeln!(std::io::stdout(), "{text}").context("standard output")
 }
 
@@ -140,8 +139,8 @@ pub(crate) async fn check_config(config: &Config) -> anyhow::Result<ExitCode> {
     app::check(config)?;
     note("the settings are complete");
     // Settings may be written where the backends cannot be seen, so this is told and is no failure.
-    for sentence in reach::unreachable(config).await? {
-        note(sentence);
+    for (setting, sentence) in reach::unreachable(config).await? {
+        note(format_args!("{setting}: {sentence}"));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -179,69 +178,6 @@ pub(crate) async fn healthcheck(
         }
         Err(error) => anyhow::bail!("{address} does not answer: {error}"),
     }
-}
-
-pub(crate) async fn doctor(config: &Config) -> anyhow::Result<ExitCode> {
-    let mut well = true;
-    let mut say = |name: &str, outcome: anyhow::Result<()>| {
-        well &= outcome.is_ok();
-        match outcome {
-            Ok(()) => print(format_args!("ok    {name}")),
-            Err(error) => print(format_args!("wrong {name}: {error:#}")),
-        }
-    };
-    let clock = Clock::system();
-    let kv = match app::open_kv(config, clock.clone()) {
-        Ok(kv) => {
-            if app::url_of(config, Needs::Kv)? == "none:" {
-                say("kv (none)", Ok(()))?;
-            } else {
-                say("kv", kv.get("loket.doctor").await.map(drop).context("kv.url"))?;
-            }
-            Some(kv)
-        }
-        Err(error) => {
-            say("kv", Err(error))?;
-            None
-        }
-    };
-    let wire = match app::open_bus(config, clock.clone()).await {
-        Ok(wire) => {
-            let takes = wire.publish(&topics::INBOUND, &[]).await;
-            say("bus", takes.context("bus.url"))?;
-            Some(wire)
-        }
-        Err(error) => {
-            say("bus", Err(error))?;
-            None
-        }
-    };
-    let channels = app::open_channels(config, clock.clone());
-    if let (Some(wire), Some(kv), Ok(channels)) = (&wire, kv, &channels) {
-        match app::open_hub(config, channels, wire.clone(), kv, clock).await {
-            Ok(hub) => {
-                let answers = hub.store_answers().await;
-                say("store", answers.then_some(()).context("it does not answer within its time"))?;
-                hub.close().await;
-            }
-            Err(error) => say("store", Err(error))?,
-        }
-    } else {
-        // The hub cannot be put together without the others, but its store can be looked at.
-        say("store", Hub::migrate(&hub_settings(config)?).await.context("store.url"))?;
-    }
-    if let Some(wire) = wire {
-        wire.bus().close().await;
-    }
-    match channels {
-        Ok(channels) => {
-            for (account, outcome) in app::probe(&channels).await {
-                say(&account.to_string(), outcome.map_err(anyhow::Error::msg))?;
-            }
-        }
-        Err(error) => say("channels", Err(error))?,
-    }
-    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn role(name: &str) -> anyhow::Result<Role> {

@@ -1,6 +1,7 @@
 //! The command line of Loket.
 
 mod commands;
+mod doctor;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -85,7 +86,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::CheckConfig => commands::check_config(&config).await,
             Command::Migrate => commands::migrate(&config).await,
             Command::Healthcheck { url, ready } => commands::healthcheck(&config, url, ready).await,
-            Command::Doctor => commands::doctor(&config).await,
+            Command::Doctor => Box::pin(doctor::doctor(&config)).await,
             Command::Admin(what) => commands::admin(&config, what).await,
             Command::Parked(what) => commands::parked(&config, what).await,
             Command::Verify { json } => commands::verify(&config, json).await,

@@ -21,6 +21,7 @@ mod network;
 mod order;
 mod outage;
 mod restarts;
+mod roles;
 mod secrets_in_logs;
 mod sends;
 mod socket;

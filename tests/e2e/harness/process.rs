@@ -11,7 +11,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(30);
 const ABORTED: i32 = 6;
 
 /// A process that is started, killed and started again.
-pub(super) struct Process {
+pub(crate) struct Process {
     /// What it is called here: its role, with a number where there are several.
     pub(super) name: String,
     /// The roles that it is told to run; `None`: all, by not saying anything.
@@ -71,14 +71,14 @@ impl Process {
     }
 
     /// `kill -9`.
-    pub(super) async fn kill(&mut self) {
+    pub(crate) async fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().await.expect("it can be killed");
         }
     }
 
     /// SIGTERM, and its exit.
-    pub(super) async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         let Some(mut child) = self.child.take() else { return };
         let pid = child.id().expect("it runs").to_string();
         let told = Command::new("kill").args(["-TERM", &pid]).status().expect("kill");

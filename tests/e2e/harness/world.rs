@@ -11,6 +11,8 @@ use super::meta::{APP_ID, APP_SECRET, INSTAGRAM, OTHER_PAGE, OTHER_PHONE_NUMBER,
 use super::process::Process;
 use super::{AgentClient, DEADLINE, Kind, Meta, Simulator, eventually};
 
+/// Between two looks for rest, where it takes two.
+const LOOK_AGAIN: Duration = Duration::from_millis(150);
 /// What the role `connectors` serves.
 const PUBLIC: [&str; 2] = ["/callbacks", "/webchat"];
 
@@ -192,6 +194,19 @@ origins = ["{origin}"]
         }
     }
 
+    /// One process, to be killed or stopped.
+    pub(crate) fn process(&mut self, name: &str) -> &mut Process {
+        let mut processes = self.processes.iter_mut();
+        processes.find(|process| process.name == name).expect("a process of this world")
+    }
+
+    /// Starts a process again that was killed or stopped, and waits until it is ready.
+    pub(crate) async fn run_again(&mut self, name: &str) {
+        let arguments = self.arguments();
+        self.process(name).spawn(&arguments);
+        self.ready().await;
+    }
+
     /// Waits until every process can do its work.
     async fn ready(&mut self) {
         for process in &mut self.processes {
@@ -287,21 +302,42 @@ origins = ["{origin}"]
 }
 
 impl World {
+    /// How many items the processes have in hand. A process sees what waits at the broker and what it
+    /// holds itself; over several of them only their figures together tell.
+    async fn held(&self) -> u64 {
+        let mut held = 0;
+        for process in &self.processes {
+            // Who is away holds nothing: the broker has it back.
+            let figures = self.http.get(format!("http://127.0.0.1:{}/metrics", process.port)).send().await;
+            let Ok(figures) = figures else { continue };
+            let text = figures.text().await.expect("text");
+            let lines = text.lines().filter(|line| line.starts_with("loket_bus_held{"));
+            held += lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum::<u64>();
+        }
+        held
+    }
+
     /// Waits until nothing is underway: the bus is empty and the log is numbered.
     pub(crate) async fn settled(&self, agent: &AgentClient) {
         // An item is on the bus until its effects are committed, and an entry is without a number until
         // the sequencer saw it: so both at once mean rest.
         let (mut last, mut fewest) = (serde_json::Value::Null, u64::MAX);
         let mut end = tokio::time::Instant::now() + DEADLINE;
+        let mut quiet = 0;
         loop {
             let (status, health) = agent.look("/health/status").await;
             if status == 200 {
                 last = health["hub"].clone();
             }
             let topics = last["topics"].as_object();
-            let waiting =
+            let at_the_broker =
                 topics.map_or(u64::MAX, |all| all.values().filter_map(|t| t["items"].as_u64()).sum());
-            if waiting == 0 && last["unnumbered"] == 0 {
+            let waiting = at_the_broker.saturating_add(self.held().await);
+            // What has left the broker and has not come yet is nowhere for a moment: so twice.
+            quiet = if waiting == 0 && last["unnumbered"] == 0 { quiet + 1 } else { 0 };
+            if quiet == 1 && self.processes.len() > 1 {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            } else if quiet > 0 {
                 return;
             }
             // A backlog may take its time as long as it grows smaller.
