@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use actix_web::{App as WebApp, HttpServer, web};
 use anyhow::Context as _;
-use loket_agent_api::{AgentApi, ApiSettings, RenderMetrics};
+use loket_agent_api::{AgentApi, ApiSettings, Lent, RenderMetrics};
 use loket_backbone::bus::Wire;
 use loket_backbone::clock::Clock;
+use loket_backbone::disk::Disks;
 use loket_backbone::tasks::Tasks;
 use loket_backbone::{bus, kv};
 use loket_connectors::Connectors;
@@ -49,6 +50,7 @@ pub struct App {
     render: RenderMetrics,
     bus: Arc<dyn bus::Bus>,
     tasks: Tasks,
+    disks: Disks,
     http: TcpListener,
     /// Absent when the API shares the port of callbacks and web chat.
     api_listener: Option<TcpListener>,
@@ -87,6 +89,13 @@ impl Backends {
         self.wire.bus().close().await;
         self.hub.close().await;
     }
+}
+
+/// Room on the disks under an embedded bus and a SQLite store; servers look after their own.
+pub fn local_disks(config: &Config, wire: Option<&Wire>, has_store: bool) -> anyhow::Result<Disks> {
+    let bus = wire.and_then(|wire| wire.bus().directory().map(|dir| ("bus", dir.to_owned())));
+    let store = if has_store { hub_settings(config)?.store.directory() } else { None };
+    Ok(Disks::new(bus.into_iter().chain(store.map(|dir| ("store", dir))).collect()))
 }
 
 /// The error with the setting that it is about, unless it says so itself.
@@ -224,12 +233,17 @@ impl App {
         } else {
             None
         };
+        let disks = local_disks(config, Some(&wire), hub.is_some())?;
         let connectors = roles.has(CONNECTORS).then(|| {
-            let proxies = http.trusted_proxies.clone();
-            Connectors::new(channels.clone(), proxies, wire.clone(), kv.clone(), clock.clone())
+            let (channels, proxies) = (channels.clone(), http.trusted_proxies.clone());
+            Connectors::new(channels, proxies, wire.clone(), kv.clone(), clock.clone(), disks.clone())
         });
+        let relaxed = hub.as_ref().map_or_else(
+            || if wire.bus().durability_is_relaxed() { vec![Needs::Bus.setting()] } else { Vec::new() },
+            Hub::relaxed,
+        );
         let mut parts = Parts { connectors, hub, api: None };
-        let health = Arc::new(Health::new(roles.clone(), parts.clone()));
+        let health = Arc::new(Health::new(roles.clone(), parts.clone(), relaxed));
         if let (true, Some(hub)) = (roles.has(AGENT_API), &parts.hub) {
             let settings: ApiSettings = config.section("api")?;
             let (render, health) = (Arc::clone(&render), Arc::clone(&health));
@@ -237,8 +251,9 @@ impl App {
                 let health = Arc::clone(&health);
                 Box::pin(async move { health.ready().await }) as loket_agent_api::Readiness
             });
-            let own_reading = Arc::new(Reader(channels));
-            parts.api = Some(AgentApi::new(hub.clone(), kv, clock, settings, render, ready, own_reading)?);
+            let reread = Arc::new(Reader(channels));
+            let lent = Lent { render_metrics: render, ready, reread, disks: disks.clone() };
+            parts.api = Some(AgentApi::new(hub.clone(), kv, clock, settings, lent)?);
         }
         let shared = api_listen.listen == http.listen;
         Ok(Self {
@@ -248,6 +263,7 @@ impl App {
             render,
             bus: wire.bus().clone(),
             tasks: Tasks::new(),
+            disks,
             http: bind("http.listen", &http.listen)?,
             api_listener: if shared { None } else { Some(bind("api.listen", &api_listen.listen)?) },
             drain_delay: Duration::from_millis(http.drain_delay_ms),
@@ -264,8 +280,9 @@ impl App {
     /// Runs the roles until `shutdown` or until a task panics, then stops in order: not ready, listeners,
     /// sockets, workers, bus, store (`reliability-contract` §8).
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { roles, parts, health, render, bus, tasks, http, api_listener, drain_delay } = self;
+        let Self { roles, parts, health, render, bus, tasks, disks, http, api_listener, drain_delay } = self;
         let stop = tasks.stop_sign();
+        disks.start(&tasks);
         for role in roles.iter() {
             (role.start)(&parts, &tasks);
         }

@@ -302,6 +302,7 @@ pub(crate) async fn verify(config: &Config, json: bool) -> anyhow::Result<ExitCo
         }
         let counted: Vec<String> = verdict.counted.iter().map(|(noun, n)| format!("{n} {noun}")).collect();
         note(format_args!("looked at {}; checked {}", counted.join(", "), verdict.checked.join(", ")));
+        note(format_args!("nothing to check yet: {}", verdict.nothing_yet.join(", ")));
         note(if verdict.findings.is_empty() { "nothing lost, nothing doubled" } else { "see above" });
     }
     Ok(if verdict.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

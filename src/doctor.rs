@@ -10,6 +10,7 @@ use loket::roles::Needs;
 use loket::{Config, reach};
 use loket_backbone::bus::Wire;
 use loket_backbone::clock::Clock;
+use loket_backbone::disk::{DiskState, Room};
 use loket_backbone::kv::SharedKv;
 use loket_connectors::channels::Channels;
 use loket_hub::Hub;
@@ -72,7 +73,14 @@ pub(crate) async fn doctor(config: &Config) -> anyhow::Result<ExitCode> {
     let known = channels.as_ref().ok().cloned();
     let store = store(config, wire.clone(), kv, known.clone(), clock);
     report.open("store.url", away(Needs::Store), store).await?;
+    for disk in app::local_disks(config, wire.as_ref(), true)?.states() {
+        report.say(&format!("disk of the {}", disk.holds), room_on(&disk))?;
+    }
     if let Some(wire) = wire {
+        if wire.bus().durability_is_relaxed() {
+            let told = "bus.url allows to forget what was confirmed; for trials only";
+            report.say("durability", Err(anyhow::anyhow!(told)))?;
+        }
         wire.bus().close().await;
     }
     if let Some(channels) = known {
@@ -84,6 +92,19 @@ pub(crate) async fn doctor(config: &Config) -> anyhow::Result<ExitCode> {
         report.say("channels", Err(error))?;
     }
     Ok(if report.well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn room_on(disk: &DiskState) -> anyhow::Result<()> {
+    let free_mib = disk.space.map_or(0, |space| space.free_bytes / (1024 * 1024));
+    match disk.room {
+        Room::Enough => Ok(()),
+        Room::Low => {
+            anyhow::bail!("{free_mib} MiB are free, which is under 256 MiB or 5 %; make room on it")
+        }
+        Room::Full => anyhow::bail!(
+            "{free_mib} MiB are free: under 64 MiB callbacks and writes are refused; make room on it"
+        ),
+    }
 }
 
 /// The kv, once it answers.

@@ -20,17 +20,34 @@ const READY_DEADLINE: Duration = Duration::from_secs(2);
 pub(crate) struct Health {
     roles: Chosen,
     parts: Parts,
+    /// Settings that allow to forget what was confirmed: told on every page (`reliability-contract` §1).
+    relaxed: Vec<&'static str>,
     stopping: AtomicBool,
 }
 
 impl Health {
-    pub(crate) fn new(roles: Chosen, parts: Parts) -> Self {
-        Self { roles, parts, stopping: AtomicBool::new(false) }
+    pub(crate) fn new(roles: Chosen, parts: Parts, relaxed: Vec<&'static str>) -> Self {
+        Self { roles, parts, relaxed, stopping: AtomicBool::new(false) }
     }
 
     /// From now on it is not ready; everything that still comes is done.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
+    }
+
+    fn page(&self, word: &str) -> HttpResponse {
+        let durability = if self.relaxed.is_empty() { "full" } else { "relaxed" };
+        let told = json!({ "status": word, "durability": durability });
+        HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(told)
+    }
+
+    fn problem(&self, sentence: String) -> HttpResponse {
+        let told = if self.relaxed.is_empty() {
+            sentence
+        } else {
+            format!("{sentence} Durability is relaxed by {}.", self.relaxed.join(" and "))
+        };
+        Problem::new(Code::Unavailable, told).retry_soon().error_response()
     }
 
     /// The first reason why a role of this process cannot do its work, as a sentence.
@@ -61,17 +78,16 @@ impl Routes {
     /// Mounts them, and an answer for every other path of the listener. Call it last.
     pub(crate) fn configure(&self, service: &mut ServiceConfig) {
         let health = Arc::clone(&self.health);
-        service.route("/health/live", web::get().to(async || status("live")));
+        let live = Arc::clone(&self.health);
+        service.route("/health/live", web::get().to(move || std::future::ready(live.page("live"))));
         service.route(
             "/health/ready",
             web::get().to(move || {
                 let health = Arc::clone(&health);
                 async move {
                     match health.ready().await {
-                        Ok(()) => status("ready"),
-                        Err(sentence) => {
-                            Problem::new(Code::Unavailable, sentence).retry_soon().error_response()
-                        }
+                        Ok(()) => health.page("ready"),
+                        Err(sentence) => health.problem(sentence),
                     }
                 }
             }),
@@ -82,10 +98,6 @@ impl Routes {
         }
         service.default_service(web::to(async || Problem::of(Code::RouteNotFound).error_response()));
     }
-}
-
-fn status(word: &str) -> HttpResponse {
-    HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(json!({ "status": word }))
 }
 
 fn figures(render: &RenderMetrics) -> HttpResponse {

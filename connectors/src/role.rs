@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use actix_web::web::{Data, ServiceConfig};
 use loket_backbone::bus::{BusError, Wire};
 use loket_backbone::clock::Clock;
+use loket_backbone::disk::Disks;
 use loket_backbone::kv::SharedKv;
 use loket_backbone::tasks::Tasks;
 use loket_protocol::topics::INBOUND;
@@ -36,28 +37,30 @@ pub struct Connectors {
 }
 
 impl Connectors {
-    /// Builds every channel that the settings name; see [`Channels::build`].
+    /// Builds every channel that the settings name; see [`Channels::build`] and [`Self::new`].
     pub fn build(
         settings: &ConnectorsSettings,
         wire: Wire,
         kv: SharedKv,
         clock: Clock,
+        disks: Disks,
     ) -> Result<Self, String> {
         let channels = Channels::build(settings, clock.clone())?;
-        Ok(Self::new(channels, settings.trusted_proxies.clone(), wire, kv, clock))
+        Ok(Self::new(channels, settings.trusted_proxies.clone(), wire, kv, clock, disks))
     }
 
     /// Serves these channels. `trusted_proxies` are those in front of web chat whose
-    /// `X-Forwarded-For` is believed.
+    /// `X-Forwarded-For` is believed. While one of `disks` is nearly full nothing new is taken.
     pub fn new(
         channels: Channels,
         trusted_proxies: Vec<IpAddr>,
         wire: Wire,
         kv: SharedKv,
         clock: Clock,
+        disks: Disks,
     ) -> Self {
-        let ingress =
-            Ingress::new(channels.by_name(), wire.clone(), clock.clone(), ingress::Limits::default());
+        let limits = ingress::Limits::default();
+        let ingress = Ingress::new(channels.by_name(), wire.clone(), clock.clone(), disks.clone(), limits);
         let wires = Wires {
             wire,
             kv,
@@ -65,6 +68,7 @@ impl Connectors {
             trusted_proxies,
             bodies: Semaphore::new(VISITOR_BODIES_BYTES_MAX),
             sockets: Sockets::default(),
+            disks,
         };
         Self { channels, ingress: Data::new(ingress), wires: Data::new(wires), well_at: Arc::default() }
     }
@@ -86,9 +90,9 @@ impl Connectors {
     /// Starts sending, signals, the visitors' wake-ups and the probe of the bus.
     pub fn start(&self, tasks: &Tasks) {
         let Wires { wire, kv, clock, sockets, .. } = self.wires.get_ref();
-        sender::start(self.channels.by_name(), wire.clone(), clock.clone(), tasks);
+        sender::start(self.channels.by_name(), wire.clone(), kv.clone(), clock.clone(), tasks);
         signals::start(self.channels.by_name(), wire.clone(), tasks);
-        sockets.start(kv, tasks);
+        sockets.start(kv, wire, tasks);
         let (own, stop) = (self.clone(), tasks.stop_sign());
         tasks.spawn("bus probe", async move {
             loop {
@@ -119,6 +123,9 @@ impl Connectors {
     pub fn ready(&self) -> Result<(), String> {
         let now = self.wires.clock.instant();
         let refused = self.ingress.refused_at();
+        if self.wires.disks.is_full() {
+            return Err("the disk is nearly full".to_owned());
+        }
         match *self.well_at() {
             None => Err("the bus has not answered yet".to_owned()),
             Some(at) if now.duration_since(at) >= PROBE_AGE_MAX => {
