@@ -2,6 +2,7 @@
 
 mod disk_full;
 mod file;
+mod limits;
 
 use std::path::PathBuf;
 use std::task::{Context, Waker};
