@@ -197,9 +197,10 @@ async fn an_error_at_any_point_loses_nothing_and_doubles_nothing() {
 const AMONG: usize = 1_000;
 /// Updates in one callback, as many as the platform sends.
 const UPDATES: usize = 1_000;
-/// How often the process may die of it. Once it dies with the message in company, then with it alone until
-/// its turns are over; as two messages come alone in turn, it may take twice as long.
-const DEATHS_MAX: u32 = 12;
+/// How often the process may die of it: once with the message in company, then with it alone until its
+/// turns are over, and twice while a placeholder is made for it; and as two workers take messages, the first
+/// of either may be the one in hand.
+const DEATHS_MAX: u32 = 16;
 
 fn among() -> usize {
     let told = std::env::var("LOKET_POISON_AMONG");
@@ -232,7 +233,7 @@ fn parked(world: &World) -> Vec<Value> {
 }
 
 /// A message that kills the process each time it is at work on it, with 63 others leased beside it: it is
-/// parked, and no innocent with it.
+/// parked, and no innocent with it. Here making a placeholder kills, too, so it is parked without.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_poison_message_is_parked_and_no_innocent() {
     let mut world = World::start(Kind::Embedded, Options::default()).await;
@@ -259,10 +260,8 @@ async fn one_poison_message_is_parked_and_no_innocent() {
     world.run().await;
     world.settled(&agent).await;
     let threads = agent.threads().await;
-    assert_eq!(threads.len(), among());
-    let placeholders: Vec<&Value> =
-        threads.iter().filter(|thread| thread["last_message"]["content"]["type"] == "parked").collect();
-    assert_eq!(placeholders.len(), 1, "one is parked");
+    let innocents = threads.iter().filter(|thread| thread["last_message"]["content"]["text"] == "hallo");
+    assert_eq!((innocents.count(), threads.len()), (among() - 1, among() - 1));
     world.stop().await;
     let items = parked(&world);
     assert_eq!(items.len(), 1, "{items:?}");

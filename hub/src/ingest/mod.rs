@@ -45,6 +45,9 @@ const BATCH_DEADLINE: Duration = Duration::from_secs(20);
 const PASSING_TRIES: u32 = 5;
 /// The turn at which an item is parked.
 const TURNS_MAX: i64 = 5;
+/// After this turn it is parked without a placeholder in its thread: the process ended twice while one
+/// was made.
+const PLACEHOLDER_TURNS_MAX: i64 = TURNS_MAX + 1;
 
 /// How long whole callbacks gather on the bus for one commit.
 const GATHER: Duration = Duration::from_millis(250);
@@ -152,7 +155,7 @@ impl Worker {
                 let error =
                     error.unwrap_or_else(|| "the process ended while it was at work on it".to_owned());
                 let unfit = Unfit::poison(format!("failed {turns} times, the last time: {error}"));
-                self.park(lease, unfit).await;
+                self.park(lease, unfit, turns <= PLACEHOLDER_TURNS_MAX).await;
                 return;
             }
         }
@@ -161,7 +164,7 @@ impl Worker {
                 applied.count();
                 self.acknowledge(vec![lease]).await;
             }
-            Tried::Unfit(unfit) => self.park(lease, unfit).await,
+            Tried::Unfit(unfit) => self.park(lease, unfit, true).await,
             Tried::Failed(error) => {
                 metrics::counter!("loket_ingest_failed_total", "topic" => topic).increment(1);
                 // Its id may hold an address of the customer; the trace leads to it as well.
@@ -291,9 +294,8 @@ impl Worker {
 
     /// Sets an item aside with its raw payload, and only then acknowledges it. The placeholder in
     /// the thread is left out when making it fails too.
-    async fn park(&self, lease: Box<dyn Lease>, unfit: Unfit) {
+    async fn park(&self, lease: Box<dyn Lease>, unfit: Unfit, mut with_placeholder: bool) {
         let mut waits = 0;
-        let mut with_placeholder = true;
         loop {
             let work =
                 AssertUnwindSafe(self.park_once(lease.item(), &unfit, with_placeholder)).catch_unwind();
