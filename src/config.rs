@@ -218,6 +218,13 @@ fn environment() -> Vec<(String, String)> {
     std::env::vars().filter(|(name, _)| name.starts_with("LOKET__")).collect()
 }
 
+/// Where this process is to fail on purpose.
+#[cfg(feature = "failpoints")]
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+pub(crate) fn failpoints() -> Option<String> {
+    std::env::var("LOKET_FAILPOINT").ok()
+}
+
 /// What a setting holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use loket_backbone::random;
 use loket_backbone::tasks::Tasks;
+use loket_backbone::{failpoint, random};
 use loket_protocol::topics::WAKE_LOG;
 use tokio_util::sync::CancellationToken;
 
@@ -98,10 +98,12 @@ impl Sequencer {
 
     /// Numbers a portion. `is_told`: there is something to number.
     async fn turn(&self, elected: &mut Option<(i64, Instant)>, is_told: bool) -> Result<Turn, StoreError> {
+        failpoint!("hub.sequence.select.before", StoreError::Passing("on purpose".to_owned()));
         // Looking costs nothing; a transaction of its own each idle second would cost a sync of the disk.
         if !is_told && !log::has_unnumbered(&mut *self.inner.store.read().await?).await? {
             return Ok(Turn::Idle);
         }
+        failpoint!("hub.sequence.select.after", StoreError::Passing("on purpose".to_owned()));
         let now = self.inner.clock.instant();
         let epoch = match elected {
             Some((epoch, since)) if now.duration_since(*since) < RENEW => *epoch,
@@ -117,10 +119,12 @@ impl Sequencer {
                 epoch
             }
         };
+        failpoint!("hub.sequence.commit.before", StoreError::Passing("on purpose".to_owned()));
         let Some(numbered) = sequencer::number(&self.inner.store, epoch, PORTION).await? else {
             *elected = None;
             return Ok(Turn::Theirs);
         };
+        failpoint!("hub.sequence.commit.after", StoreError::Passing("on purpose".to_owned()));
         let numbered = u64::try_from(numbered).unwrap_or_default();
         if numbered == 0 {
             return Ok(Turn::Idle);

@@ -17,8 +17,14 @@ mod bad_input;
 mod conversation;
 mod fixtures;
 mod kill;
+mod network;
 mod order;
+mod outage;
+mod restarts;
 mod roles;
 mod secrets_in_logs;
+mod sends;
 mod socket;
+#[cfg(feature = "failpoints")]
+mod sweep;
 mod verify;

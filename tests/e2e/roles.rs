@@ -80,7 +80,7 @@ async fn hubs_that_are_restarted_in_turn_are_not_missed(kind: Kind) {
 
 async fn without_kv_everything_arrives_and_is_answered(kind: Kind) {
     let sets = vec!["kv.url=none:".to_owned()];
-    let world = World::start(kind, Options { simulator: true, sets }).await;
+    let world = World::start(kind, Options { simulator: true, sets, ..Options::default() }).await;
     let (agent, simulator) = (world.agent("admin").await, world.simulator());
     let mut stream = agent.stream(0).await;
     simulator.types("sanne", "hallo zonder kv").await;

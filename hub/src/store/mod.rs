@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use loket_backbone::clock::Clock;
+use loket_backbone::failpoint;
 use loket_protocol::channel::ChannelAccount;
 use loket_protocol::ids::Id;
 use loket_protocol::time::Timestamp;
@@ -84,10 +85,12 @@ impl Store {
             }
             other => other,
         })?;
+        failpoint!("migrate.step.before", StoreError::Passing("on purpose".to_owned()));
         dialect::sqlite_migrator()
             .run(file.writer.lock().await.open()?)
             .await
             .map_err(|error| migration_error(&error))?;
+        failpoint!("migrate.step.after", StoreError::Passing("on purpose".to_owned()));
         let store =
             Self { inner: Arc::new(Inner { file, clock, grown: Notify::new(), heard: Mutex::default() }) };
         // The file is this process's alone: whoever numbered the log before is gone.

@@ -14,8 +14,7 @@ pub(super) struct Ground {
     pub(super) store: String,
     pub(super) bus: String,
     pub(super) kv: String,
-    /// The database that was made, and where it can be taken away.
-    database: Option<(String, String)>,
+    _database: Option<Database>,
 }
 
 impl Ground {
@@ -27,20 +26,16 @@ impl Ground {
                 store: format!("sqlite:{folder}/loket.db"),
                 bus: format!("embedded:{folder}/bus"),
                 kv: "memory:".to_owned(),
-                database: None,
+                _database: None,
             };
         }
         let told = |name: &str| std::env::var(name).expect("it is there, or the journey is not told");
-        let name = format!("journey-{}", random::hex::<6>());
-        let postgres = told(POSTGRES);
-        let database = name.replace('-', "_");
-        run(&postgres, &format!("CREATE DATABASE {database}")).await.expect("a database");
-        let database_url = in_database(&postgres, &database);
+        let database = Database::new(&told(POSTGRES)).await;
         Self {
-            store: database_url,
-            bus: with_query(&told(AMQP), &format!("prefix={name}")),
-            kv: with_query(&told(REDIS), &format!("prefix={name}")),
-            database: Some((postgres, database)),
+            store: database.url.clone(),
+            bus: with_names_of_its_own(&told(AMQP)),
+            kv: with_names_of_its_own(&told(REDIS)),
+            _database: Some(database),
         }
     }
 
@@ -58,15 +53,32 @@ impl Ground {
     }
 }
 
-impl Drop for Ground {
-    /// Takes away what was made. What cannot be taken away goes with the throw-away services.
+/// A database of a world's own. Dropping it takes it away.
+pub(crate) struct Database {
+    /// Where it is.
+    pub url: String,
+    name: String,
+    postgres: String,
+}
+
+impl Database {
+    /// An empty one, made by the somebody of this address who may.
+    pub(crate) async fn new(postgres: &str) -> Self {
+        let name = format!("journey_{}", random::hex::<6>());
+        run(postgres, &format!("CREATE DATABASE {name}")).await.expect("a database");
+        Self { url: in_database(postgres, &name), name, postgres: postgres.to_owned() }
+    }
+}
+
+impl Drop for Database {
+    /// What cannot be taken away goes with the throw-away services.
     fn drop(&mut self) {
-        let Some((postgres, database)) = self.database.take() else { return };
+        let (postgres, name) = (self.postgres.clone(), self.name.clone());
         let clean = std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
-                let _gone = run(&postgres, &format!("DROP DATABASE {database} WITH (FORCE)")).await;
+                let _gone = run(&postgres, &format!("DROP DATABASE {name} WITH (FORCE)")).await;
             });
         });
         let _done = clean.join();
@@ -88,6 +100,8 @@ fn in_database(url: &str, database: &str) -> String {
     format!("{}/{database}{query}", &address[..end])
 }
 
-fn with_query(url: &str, pair: &str) -> String {
-    format!("{url}{}{pair}", if url.contains('?') { '&' } else { '?' })
+/// The same address, for queues or keys with names of their own.
+pub(crate) fn with_names_of_its_own(url: &str) -> String {
+    let join = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{join}prefix=journey-{}", random::hex::<6>())
 }

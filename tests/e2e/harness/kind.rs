@@ -14,11 +14,11 @@ pub(crate) enum Kind {
 }
 
 /// The variable with RabbitMQ's address.
-pub(super) const AMQP: &str = "LOKET_TEST_AMQP";
+pub(crate) const AMQP: &str = "LOKET_TEST_AMQP";
 /// The variable with PostgreSQL's address, of somebody who may make databases.
-pub(super) const POSTGRES: &str = "LOKET_TEST_POSTGRES";
+pub(crate) const POSTGRES: &str = "LOKET_TEST_POSTGRES";
 /// The variable with Redis's address.
-pub(super) const REDIS: &str = "LOKET_TEST_REDIS";
+pub(crate) const REDIS: &str = "LOKET_TEST_REDIS";
 
 impl Kind {
     /// Whether what it stands on is there; if not, that is said loudly, and in CI it is a failure.

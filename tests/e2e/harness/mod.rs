@@ -7,13 +7,16 @@ pub(crate) mod kind;
 mod meta;
 mod process;
 mod simulator;
+mod talk;
 mod world;
 
 pub(crate) use agent::AgentClient;
-pub(crate) use kind::Kind;
+pub(crate) use ground::{Database, with_names_of_its_own};
+pub(crate) use kind::{AMQP, Kind, POSTGRES, REDIS};
 pub(crate) use meta::{APP_SECRET, Meta, PHONE_NUMBER};
 pub(crate) use simulator::Simulator;
-pub(crate) use world::{Options, World};
+pub(crate) use talk::{Promised, Talk, riddles};
+pub(crate) use world::{Options, World, free_port};
 
 use std::future::Future;
 use std::time::Duration;

@@ -21,6 +21,8 @@ const PUBLIC: [&str; 2] = ["/callbacks", "/webchat"];
 pub(crate) struct Options {
     /// With Meta's platforms and customers' phones; without, nobody listens at the Graph API.
     pub simulator: bool,
+    /// Where it is, if that must be known before; otherwise anywhere.
+    pub simulator_port: Option<u16>,
     /// More settings, as `section.key=value`.
     pub sets: Vec<String>,
 }
@@ -39,7 +41,7 @@ pub(crate) struct World {
 }
 
 /// A port that was free a moment ago.
-pub(super) fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port()
 }
 
@@ -51,6 +53,7 @@ impl World {
         // Beside the build and not in the system's place for temporary files, which may be kept in memory.
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
         std::fs::write(folder.path().join("master.key"), "0123456789abcdefghijklmnopqrstuv").expect("a key");
+        let simulator_port = options.simulator_port.unwrap_or_else(free_port);
         let process = |name: &str, roles| Process::new(name, roles, free_port(), folder.path());
         let processes = match kind {
             Kind::Embedded | Kind::Services => vec![process("loket", None)],
@@ -69,7 +72,7 @@ impl World {
             http: reqwest::Client::builder().no_proxy().build().expect("a client"),
             passwords: Vec::new(),
             simulator: None,
-            simulator_port: free_port(),
+            simulator_port,
         };
         world.write_settings();
         if world.options.simulator {
@@ -166,11 +169,29 @@ origins = ["{origin}"]
 
     /// Starts all processes (again) and waits until they are ready.
     pub(crate) async fn run(&mut self) {
+        self.spawn();
+        self.ready().await;
+    }
+
+    /// From their next start on processes fail where these failpoints say; nowhere when it is empty.
+    pub(crate) fn arm(&mut self, failpoints: &str) {
+        for process in &mut self.processes {
+            failpoints.clone_into(&mut process.failpoints);
+        }
+    }
+
+    /// Waits for a process to end by itself; false when all live on.
+    pub(crate) async fn aborts(&mut self, within: Duration) -> bool {
+        let ended = self.processes.iter_mut().map(|process| Box::pin(process.aborts()));
+        tokio::time::timeout(within, futures_util::future::select_all(ended)).await.is_ok()
+    }
+
+    /// Starts the processes that do not run, and does not wait.
+    pub(crate) fn spawn(&mut self) {
         let arguments = self.arguments();
         for process in &mut self.processes {
             process.spawn(&arguments);
         }
-        self.ready().await;
     }
 
     /// One process, to be killed or stopped.
@@ -207,6 +228,22 @@ origins = ["{origin}"]
         for process in &mut self.processes {
             process.kill().await;
         }
+    }
+
+    /// `kill -9` for the processes that run this role.
+    pub(crate) async fn kill_the(&mut self, role: &str) {
+        for process in self.processes.iter_mut().filter(|process| process.runs(role)) {
+            process.kill().await;
+        }
+    }
+
+    /// Stops one of the processes that run this role in order, and starts it again; the next one, the next
+    /// `time`.
+    pub(crate) async fn restart(&mut self, role: &str, time: u64) {
+        let mut running: Vec<_> = self.processes.iter_mut().filter(|process| process.runs(role)).collect();
+        let place = usize::try_from(time).expect("few") % running.len();
+        running[place].stop().await;
+        self.run().await;
     }
 
     /// SIGTERM, and the exit, one process after the other.
