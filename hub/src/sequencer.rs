@@ -1,6 +1,6 @@
 //! The sequencer: gives each committed entry of the log its number, in row order, once
 //! (`reliability-contract` §4). One in the installation, by a lease with an epoch; kicked after each
-//! commit in this process, and looking by itself each second for those of others.
+//! commit in this process, and in others as far as they are heard; it looks by itself each second.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,6 +65,14 @@ impl Sequencer {
         }
     }
 
+    /// Somebody else numbers: their commits are no reason to ask again each time.
+    async fn stand_by(&self) {
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = tokio::time::sleep(POLL) => {}
+        }
+    }
+
     /// Numbers a portion; true when there may be more at once.
     async fn turn(&self, elected: &mut Option<(i64, std::time::Instant)>) -> Result<bool, StoreError> {
         // Looking costs nothing; a transaction of its own each idle second would cost a sync of the disk.
@@ -80,6 +88,8 @@ impl Sequencer {
             _ => {
                 let until = tx.now().plus_millis(LEASE_MS);
                 let Some(epoch) = sequencer::elect(&mut tx, &self.holder, until).await? else {
+                    drop(tx);
+                    self.stand_by().await;
                     return Ok(false);
                 };
                 *elected = Some((epoch, now));

@@ -49,6 +49,9 @@ pub(crate) struct Claim {
 /// must not be done again. The keys of one call differ.
 pub(crate) async fn claim(tx: &mut Tx, keys: &[Claim]) -> Result<Vec<String>, StoreError> {
     let mut fresh = Vec::with_capacity(keys.len());
+    // In one order everywhere, so that two who have the same keys wait for each other in one direction only.
+    let mut keys: Vec<&Claim> = keys.iter().collect();
+    keys.sort_unstable_by(|a, b| a.key.cmp(&b.key));
     for chunk in keys.chunks(super::ROWS_MAX) {
         let values = chunk
             .iter()

@@ -1,9 +1,10 @@
-//! The store: state of record. One SQL text meant for SQLite and PostgreSQL; SQLite runs now.
+//! The store: state of record. One SQL text for SQLite and PostgreSQL.
 //!
-//! SQL is in this folder and nowhere else, one file a noun. All writing goes through one [`Tx`] at a
-//! time, begun as a writer (`BEGIN IMMEDIATE`), because a reader that turns into a writer fails at
-//! once. Locks are taken in the order inbox, identity, threads by ascending id, conversation, rest
-//! (`reliability-contract` §2).
+//! SQL is in this folder and nowhere else, one file a noun. All writing goes through a [`Tx`]. On SQLite
+//! there is one at a time, begun as a writer (`BEGIN IMMEDIATE`), because a reader that turns into a
+//! writer fails at once. On PostgreSQL there are many, in many processes: what is read in order to be
+//! written is locked first (`locks`, `Statement::locking`), and locks are taken in the order inbox,
+//! identity, threads by ascending id, conversation, rest (`reliability-contract` §2).
 
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
@@ -15,6 +16,7 @@ use loket_protocol::channel::ChannelAccount;
 use loket_protocol::ids::Id;
 use loket_protocol::time::Timestamp;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 pub(crate) mod agents;
 pub(crate) mod audit;
@@ -29,11 +31,14 @@ pub(crate) mod idempotency;
 pub(crate) mod inbox;
 pub(crate) mod installation;
 pub(crate) mod keys;
+pub(crate) mod locks;
 pub(crate) mod log;
 pub(crate) mod marks;
 pub(crate) mod messages;
+mod news;
 pub(crate) mod outbound;
 pub(crate) mod parked;
+mod postgres;
 pub(crate) mod sequencer;
 pub(crate) mod sessions;
 mod sql;
@@ -44,11 +49,12 @@ pub(crate) mod verify;
 pub(crate) mod visitors;
 
 pub(crate) use error::StoreError;
-pub(crate) use sql::{Conn, ROWS_MAX, Row, Value, json, listed, parts, rows, sql};
+pub(crate) use sql::{Conn, ROWS_MAX, Row, Statement, Value, json, listed, parts, rows, sql};
 
 use dialect::{Location, SqliteFile};
+use postgres::{Server, Session};
 
-/// How long a caller of the API waits for its turn to write, and for a connection to read
+/// How long a caller of the API waits for its turn or a connection to write, and for one to read
 /// (`reliability-contract` §12).
 pub(crate) const POOL_WAIT: Duration = Duration::from_secs(1);
 /// How long a worker waits for its turn to write: it has nothing better to do, and giving up would
@@ -62,85 +68,173 @@ pub(crate) struct Store {
 }
 
 struct Inner {
-    file: SqliteFile,
-    turn: Arc<Semaphore>,
+    backend: Backend,
     clock: Clock,
     /// Told after each commit that appended to the log.
     grown: Notify,
+    /// Told after each commit of another process that made something to send.
+    outgoing: Notify,
     /// When each channel account was heard of last, so that it is written once a second and not with
     /// each batch. What is lost with a rollback is written a second later.
     heard: Mutex<HashMap<ChannelAccount, Timestamp>>,
 }
 
+/// What the store is kept in.
+enum Backend {
+    /// A file of this process alone, and the turn to write to it.
+    Sqlite(SqliteFile, Arc<Semaphore>),
+    /// A server, which others use as well.
+    Postgres(Server),
+}
+
+impl Inner {
+    /// What another process has told.
+    fn hear(&self, appended: bool, outgoing: bool) {
+        if appended {
+            self.grown.notify_one();
+        }
+        if outgoing {
+            self.outgoing.notify_one();
+        }
+    }
+}
+
 impl Store {
     /// Opens what `url` names and brings its schema up to this version. Refuses a URL that it does
-    /// not know, a file that another process has open, a file whose commits would not be durable,
-    /// and a schema of a newer version.
+    /// not know, a file that another process has open, a file or a server whose commits would not be
+    /// durable, and a schema of a newer version.
     pub(crate) async fn open(url: &str, clock: Clock) -> Result<Self, StoreError> {
-        let Location::Sqlite(path) = Location::of(url)?;
-        let file = dialect::open_sqlite(&path).await.map_err(|error| match error {
-            StoreError::Damaged(words) => {
-                StoreError::Refused(format!("{} is not a sound SQLite file: {words}", path.display()))
+        let backend = match Location::of(url)? {
+            Location::Sqlite(path) => {
+                let file = dialect::open_sqlite(&path).await.map_err(|error| match error {
+                    StoreError::Damaged(words) => {
+                        StoreError::Refused(format!("{} is not a sound SQLite file: {words}", path.display()))
+                    }
+                    other => other,
+                })?;
+                let migrator = dialect::sqlite_migrator();
+                migrator.run(&file.writer).await.map_err(|error| migration_error(&error))?;
+                Backend::Sqlite(file, Arc::new(Semaphore::new(1)))
             }
-            other => other,
-        })?;
-        dialect::sqlite_migrator().run(&file.writer).await.map_err(|error| migration_error(&error))?;
-        let turn = Arc::new(Semaphore::new(1));
-        let store = Self {
-            inner: Arc::new(Inner { file, turn, clock, grown: Notify::new(), heard: Mutex::default() }),
+            Location::Postgres(url) => {
+                let migrator = dialect::postgres_migrator();
+                Backend::Postgres(Server::open(&url, &migrator, (WORKER_WAIT, POOL_WAIT)).await?)
+            }
         };
-        // The file is this process's alone: whoever numbered the log before is gone.
-        let mut tx = store.begin_for_worker().await?;
-        sequencer::depose(&mut tx).await?;
-        tx.commit().await?;
+        let is_alone = matches!(backend, Backend::Sqlite(..));
+        let store = Self {
+            inner: Arc::new(Inner {
+                backend,
+                clock,
+                grown: Notify::new(),
+                outgoing: Notify::new(),
+                heard: Mutex::default(),
+            }),
+        };
+        if is_alone {
+            // The file is this process's alone: whoever numbered the log before is gone.
+            let mut tx = store.begin_for_worker().await?;
+            sequencer::depose(&mut tx).await?;
+            tx.commit().await?;
+        }
         Ok(store)
     }
 
     /// A transaction for a caller of the API: waits at most [`POOL_WAIT`] for its turn.
     pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {
-        self.begin_within(POOL_WAIT).await
+        match &self.inner.backend {
+            Backend::Sqlite(file, turn) => self.begin_alone(file, turn, POOL_WAIT).await,
+            Backend::Postgres(server) => self.begin_among_others(Session::begin(&server.callers).await?),
+        }
     }
 
     /// A transaction for a worker, which waits longer.
     pub(crate) async fn begin_for_worker(&self) -> Result<Tx, StoreError> {
-        self.begin_within(WORKER_WAIT).await
+        match &self.inner.backend {
+            Backend::Sqlite(file, turn) => self.begin_alone(file, turn, WORKER_WAIT).await,
+            Backend::Postgres(server) => self.begin_among_others(Session::begin(&server.workers).await?),
+        }
     }
 
-    async fn begin_within(&self, limit: Duration) -> Result<Tx, StoreError> {
-        let turn = match tokio::time::timeout(limit, Arc::clone(&self.inner.turn).acquire_owned()).await {
+    async fn begin_alone(
+        &self,
+        file: &SqliteFile,
+        turn: &Arc<Semaphore>,
+        limit: Duration,
+    ) -> Result<Tx, StoreError> {
+        let turn = match tokio::time::timeout(limit, Arc::clone(turn).acquire_owned()).await {
             Ok(Ok(turn)) => turn,
             Ok(Err(_)) => return Err(StoreError::Away("it is closed".to_owned())),
             Err(_) => return Err(StoreError::Passing("others were writing for too long".to_owned())),
         };
-        let mut conn = Conn::Sqlite(self.inner.file.writer.acquire().await?);
+        let mut conn = Conn::Sqlite(file.writer.acquire().await?);
         sql("BEGIN IMMEDIATE").run(&mut conn).await?;
-        Ok(Tx { conn, now: self.inner.clock.now(), appended: false, store: self.clone(), _turn: turn })
+        Ok(self.tx(conn, Some(turn)))
+    }
+
+    fn begin_among_others(&self, session: Session) -> Result<Tx, StoreError> {
+        Ok(self.tx(Conn::Postgres(session), None))
+    }
+
+    fn tx(&self, conn: Conn, turn: Option<OwnedSemaphorePermit>) -> Tx {
+        let now = self.inner.clock.now();
+        Tx { conn, now, appended: false, outgoing: false, store: self.clone(), _turn: turn }
     }
 
     /// A connection to read with; each statement sees what is committed when it runs.
     pub(crate) async fn read(&self) -> Result<Reader, StoreError> {
-        Ok(Reader { conn: Conn::Sqlite(self.inner.file.readers.acquire().await?) })
+        let conn = match &self.inner.backend {
+            Backend::Sqlite(file, _) => Conn::Sqlite(file.readers.acquire().await?),
+            Backend::Postgres(server) => Conn::Postgres(Session::of(&server.readers).await?),
+        };
+        Ok(Reader { conn })
     }
 
     /// A connection to read with, all of whose statements see the same moment.
     pub(crate) async fn snapshot(&self) -> Result<Reader, StoreError> {
+        if let Backend::Postgres(server) = &self.inner.backend {
+            return Ok(Reader { conn: Conn::Postgres(Session::snapshot(&server.readers).await?) });
+        }
         let mut reader = self.read().await?;
         sql("BEGIN").run(&mut reader).await?;
         Ok(reader)
     }
 
-    /// Told after each commit in this process that appended to the log.
+    /// Told after each commit that appended to the log; of other processes as far as they are heard.
     pub(crate) fn grown(&self) -> &Notify {
         &self.inner.grown
     }
 
+    /// Told after each commit of another process that made something to send, as far as it is heard.
+    pub(crate) fn outgoing(&self) -> &Notify {
+        &self.inner.outgoing
+    }
+
+    /// Whether other processes may have the same store open.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self.inner.backend, Backend::Postgres(_))
+    }
+
+    /// Hears of other processes' commits until told to stop; ends at once where there are none.
+    pub(crate) async fn listen(&self, stop: CancellationToken) {
+        if let Backend::Postgres(server) = &self.inner.backend {
+            let (pool, news) = (server.listener.clone(), Arc::clone(&server.news));
+            news::listen(Arc::clone(&self.inner), pool, news, stop).await;
+        }
+    }
+
     /// Closes all connections; whoever writes now finishes first, at most [`POOL_WAIT`].
     pub(crate) async fn close(&self) {
-        let last = tokio::time::timeout(POOL_WAIT, self.inner.turn.acquire()).await;
-        self.inner.turn.close();
-        drop(last);
-        self.inner.file.readers.close().await;
-        self.inner.file.writer.close().await;
+        match &self.inner.backend {
+            Backend::Sqlite(file, turn) => {
+                let last = tokio::time::timeout(POOL_WAIT, turn.acquire()).await;
+                turn.close();
+                drop(last);
+                file.readers.close().await;
+                file.writer.close().await;
+            }
+            Backend::Postgres(server) => server.close(POOL_WAIT).await,
+        }
     }
 }
 
@@ -164,17 +258,17 @@ pub(crate) struct Tx {
     conn: Conn,
     now: Timestamp,
     appended: bool,
+    outgoing: bool,
     store: Store,
     // Last, so that the connection is free before the next turn begins.
-    _turn: OwnedSemaphorePermit,
+    _turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Tx {
     /// Makes everything durable that was done in it. After an error it is there or not; nothing of
     /// it is there in part.
     pub(crate) async fn commit(mut self) -> Result<(), StoreError> {
-        // Without a deadline: a disk that is slow now would be found to have committed later.
-        if let Err(error) = sql("COMMIT").run_to_the_end(&mut self.conn).await {
+        if let Err(error) = self.conn.commit().await {
             if matches!(error, StoreError::Away(_) | StoreError::Damaged(_)) {
                 // A disk that failed once is not asked the same again: opened anew, the file says
                 // what it holds (`reliability-contract` §1).
@@ -184,6 +278,9 @@ impl Tx {
         }
         if self.appended {
             self.store.inner.grown.notify_one();
+        }
+        if let Backend::Postgres(server) = &self.store.inner.backend {
+            server.news.owe(self.appended, self.outgoing);
         }
         Ok(())
     }
@@ -209,6 +306,11 @@ impl Tx {
 
     fn has_appended(&mut self) {
         self.appended = true;
+    }
+
+    /// There is something to send once this is committed.
+    fn has_queued(&mut self) {
+        self.outgoing = true;
     }
 }
 

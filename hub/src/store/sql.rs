@@ -1,17 +1,20 @@
 //! The one mechanism by which every statement runs: a text with `$1 …`, its values, and a connection
-//! of whatever backend. A second backend is a second arm of [`Conn`] and of `on_backend!`; no call
-//! site changes.
+//! of whatever backend. A backend is an arm of [`Conn`], of [`Row`] and of `on_backend!`; no call site
+//! knows which one it is.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use loket_protocol::time::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgArguments, PgConnection, PgRow, Postgres};
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
 use sqlx::{Arguments as _, AssertSqlSafe, Row as _, SqlSafeStr as _, SqlStr, Sqlite};
 
 use super::error::StoreError;
+use super::postgres::{GRACE, Session};
 
 /// How long one statement may take (`reliability-contract` §12).
 const STATEMENT_DEADLINE: Duration = Duration::from_secs(2);
@@ -24,25 +27,60 @@ pub(crate) const ROWS_MAX: usize = 512;
 pub(crate) enum Conn {
     /// To a SQLite file.
     Sqlite(PoolConnection<Sqlite>),
+    /// To a PostgreSQL server.
+    Postgres(Session),
 }
 
+/// Runs a statement as the connection's backend has it: `$query` on `$open`, within its deadline.
 macro_rules! on_backend {
-    ($conn:expr, $open:ident => $run:expr) => {
-        match $conn {
+    ($statement:expr, $conn:expr, $query:ident, $open:ident => $run:expr) => {{
+        let (statement, conn): (Statement, &mut Conn) = ($statement, $conn);
+        let deadline = statement.deadline;
+        match conn {
             Conn::Sqlite(pooled) => {
+                let $query = statement.for_sqlite()?;
                 let $open: &mut SqliteConnection = &mut *pooled;
-                $run
+                within(deadline, async { Ok($run) }).await.unwrap_or_else(|| Err(took_too_long()))
+            }
+            Conn::Postgres(session) => {
+                if deadline > STATEMENT_DEADLINE {
+                    session.be_patient().await?;
+                }
+                let $query = statement.for_postgres(session.may_lock())?;
+                let $open: &mut PgConnection = session.open();
+                match within(deadline + GRACE, async { Ok($run) }).await {
+                    Some(outcome) => session.ended(outcome),
+                    None => Err(took_too_long()),
+                }
             }
         }
-    };
+    }};
 }
 
 impl Conn {
-    /// Closes it instead of using it again.
+    /// Closes it instead of using it again. One to a server sees to that by itself.
     pub(super) fn close_on_drop(&mut self) {
         match self {
             Self::Sqlite(pooled) => pooled.close_on_drop(),
+            Self::Postgres(_) => {}
         }
+    }
+
+    /// Makes durable what was done in its transaction.
+    pub(super) async fn commit(&mut self) -> Result<(), StoreError> {
+        match self {
+            // Without a deadline: a disk that is slow now would be found to have committed later.
+            Self::Sqlite(pooled) => {
+                sqlx::query("COMMIT").execute(&mut **pooled).await?;
+                Ok(())
+            }
+            Self::Postgres(session) => session.commit().await,
+        }
+    }
+
+    /// Whether others may be writing while this one does.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self, Self::Postgres(_))
     }
 }
 
@@ -58,13 +96,32 @@ pub(crate) enum Value {
 }
 
 /// A row of an answer; columns by name.
-pub(crate) struct Row(SqliteRow);
+pub(crate) enum Row {
+    /// Of SQLite.
+    Sqlite(SqliteRow),
+    /// Of PostgreSQL.
+    Postgres(PgRow),
+}
+
+impl From<SqliteRow> for Row {
+    fn from(row: SqliteRow) -> Self {
+        Self::Sqlite(row)
+    }
+}
+
+impl From<PgRow> for Row {
+    fn from(row: PgRow) -> Self {
+        Self::Postgres(row)
+    }
+}
 
 /// A statement with its values.
 pub(crate) struct Statement {
     text: Text,
     values: Vec<Value>,
     deadline: Duration,
+    /// The table whose rows stay as they were read, by its name in the statement.
+    locking: Option<&'static str>,
 }
 
 enum Text {
@@ -136,9 +193,115 @@ impl Text {
     }
 }
 
+impl Text {
+    /// In PostgreSQL's words: a list is one array for each of its columns, so that any number of rows
+    /// has one text and one plan.
+    fn for_postgres(
+        self,
+        values: Vec<Value>,
+        locking: Option<&str>,
+    ) -> Result<(SqlStr, PgArguments), StoreError> {
+        let mut arguments = PgArguments::default();
+        let text = match self {
+            Self::Fixed(text) => {
+                bind_each(&mut arguments, values)?;
+                match locking {
+                    None => return Ok((text.into_sql_str(), arguments)),
+                    Some(_) => text.to_owned(),
+                }
+            }
+            Self::Parts(text) => {
+                bind_each(&mut arguments, values)?;
+                text
+            }
+            Self::Rows(head, width, _, tail) => {
+                let head = head.strip_suffix("VALUES").unwrap_or(head);
+                let types = bind_columns(&mut arguments, width, values)?;
+                format!("{head} SELECT * FROM unnest({types}) {tail}")
+            }
+            Self::List(head, _, tail) => {
+                let head = head.strip_suffix("IN").unwrap_or(&head);
+                let types = bind_columns(&mut arguments, 1, values)?;
+                format!("{head} = ANY({types}) {tail}")
+            }
+        };
+        let text = match locking {
+            Some(table) => format!("{text} FOR NO KEY UPDATE OF {table}"),
+            None => text,
+        };
+        // Put together from fixed parts only.
+        Ok((AssertSqlSafe(text).into_sql_str(), arguments))
+    }
+}
+
+/// A value that the library refuses is a mistake of ours.
+fn misfit(error: &(dyn std::error::Error + Send + Sync)) -> StoreError {
+    StoreError::Other(error.to_string())
+}
+
+fn bind_each(arguments: &mut PgArguments, values: Vec<Value>) -> Result<(), StoreError> {
+    for value in values {
+        match value {
+            Value::Text(text) => arguments.add(text),
+            Value::Int(number) => arguments.add(number),
+            Value::Bytes(bytes) => arguments.add(bytes),
+        }
+        .map_err(|error| misfit(error.as_ref()))?;
+    }
+    Ok(())
+}
+
+/// Binds rows as one array a column; answers the placeholders with their types, which the first row has.
+fn bind_columns(arguments: &mut PgArguments, width: usize, values: Vec<Value>) -> Result<String, StoreError> {
+    enum Column {
+        Text(Vec<Option<String>>),
+        Int(Vec<Option<i64>>),
+        Bytes(Vec<Option<Vec<u8>>>),
+    }
+    let count = values.len().checked_div(width).unwrap_or(0);
+    let mut columns: Vec<Column> = Vec::with_capacity(width);
+    for (n, value) in values.into_iter().enumerate() {
+        if n < width {
+            columns.push(match value {
+                Value::Text(_) => Column::Text(Vec::with_capacity(count)),
+                Value::Int(_) => Column::Int(Vec::with_capacity(count)),
+                Value::Bytes(_) => Column::Bytes(Vec::with_capacity(count)),
+            });
+        }
+        match (columns.get_mut(n % width.max(1)), value) {
+            (Some(Column::Text(column)), Value::Text(text)) => column.push(text),
+            (Some(Column::Int(column)), Value::Int(number)) => column.push(number),
+            (Some(Column::Bytes(column)), Value::Bytes(bytes)) => column.push(bytes),
+            _ => return Err(StoreError::Other("a column of a list has two types".to_owned())),
+        }
+    }
+    let mut types = String::with_capacity(width * 14);
+    for (n, column) in columns.into_iter().enumerate() {
+        let (added, name) = match column {
+            Column::Text(column) => (arguments.add(column), "text"),
+            Column::Int(column) => (arguments.add(column), "bigint"),
+            Column::Bytes(column) => (arguments.add(column), "bytea"),
+        };
+        added.map_err(|error| misfit(error.as_ref()))?;
+        if n > 0 {
+            types.push_str(", ");
+        }
+        let _ = write!(types, "${}::{name}[]", n + 1);
+    }
+    Ok(types)
+}
+
 impl Statement {
     fn of(text: Text, values: Vec<Value>) -> Self {
-        Self { text, values, deadline: STATEMENT_DEADLINE }
+        Self { text, values, deadline: STATEMENT_DEADLINE, locking: None }
+    }
+
+    /// In a transaction that writes, the rows of `table` (by its name in the statement) stay as they
+    /// were read until its end; whoever else wants to change them waits. It goes behind the text, which
+    /// is a plain `SELECT`. On SQLite it says nothing: nobody else writes there.
+    pub(crate) fn locking(mut self, table: &'static str) -> Self {
+        self.locking = Some(table);
+        self
     }
 
     /// Binds the next value.
@@ -155,37 +318,26 @@ impl Statement {
 
     /// Runs it; answers how many rows it touched.
     pub(crate) async fn run(self, conn: &mut Conn) -> Result<u64, StoreError> {
-        on_backend!(conn, open => {
-            let deadline = self.deadline;
-            let query = self.for_sqlite()?;
-            within(deadline, async { Ok(query.execute(open).await?.rows_affected()) }).await
-        })
-    }
-
-    /// Runs it however long it takes.
-    pub(crate) async fn run_to_the_end(self, conn: &mut Conn) -> Result<(), StoreError> {
-        on_backend!(conn, open => {
-            self.for_sqlite()?.execute(open).await?;
-            Ok(())
-        })
+        on_backend!(self, conn, query, open => query.execute(open).await?.rows_affected())
     }
 
     /// All rows of its answer.
     pub(crate) async fn all(self, conn: &mut Conn) -> Result<Vec<Row>, StoreError> {
-        on_backend!(conn, open => {
-            let deadline = self.deadline;
-            let query = self.for_sqlite()?;
-            within(deadline, async { Ok(query.fetch_all(open).await?.into_iter().map(Row).collect()) }).await
-        })
+        on_backend!(self, conn, query, open => query.fetch_all(open).await?.into_iter().map(Row::from).collect())
     }
 
     /// The first row of its answer, if there is one.
     pub(crate) async fn first(self, conn: &mut Conn) -> Result<Option<Row>, StoreError> {
-        on_backend!(conn, open => {
-            let deadline = self.deadline;
-            let query = self.for_sqlite()?;
-            within(deadline, async { Ok(query.fetch_optional(open).await?.map(Row)) }).await
-        })
+        on_backend!(self, conn, query, open => query.fetch_optional(open).await?.map(Row::from))
+    }
+
+    fn for_postgres(
+        self,
+        may_lock: bool,
+    ) -> Result<sqlx::query::Query<'static, Postgres, PgArguments>, StoreError> {
+        let locking = self.locking.filter(|_| may_lock);
+        let (text, arguments) = self.text.for_postgres(self.values, locking)?;
+        Ok(sqlx::query_with(text, arguments))
     }
 
     fn for_sqlite(self) -> Result<sqlx::query::Query<'static, Sqlite, SqliteArguments>, StoreError> {
@@ -197,28 +349,33 @@ impl Statement {
                 Value::Int(number) => arguments.add(number),
                 Value::Bytes(bytes) => arguments.add(bytes),
             }
-            .map_err(|error| StoreError::Other(error.to_string()))?;
+            .map_err(|error| misfit(error.as_ref()))?;
         }
         Ok(sqlx::query_with(self.text.for_sqlite(), arguments))
     }
 }
 
+/// `None` when it took longer than it may.
 async fn within<T>(
     deadline: Duration,
     work: impl Future<Output = Result<T, StoreError>>,
-) -> Result<T, StoreError> {
-    match tokio::time::timeout(deadline, work).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(StoreError::Passing("a statement took too long".to_owned())),
-    }
+) -> Option<Result<T, StoreError>> {
+    tokio::time::timeout(deadline, work).await.ok()
+}
+
+fn took_too_long() -> StoreError {
+    StoreError::Passing("a statement took too long".to_owned())
 }
 
 impl Row {
-    fn get<'r, T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite>>(
-        &'r self,
-        column: &str,
-    ) -> Result<T, StoreError> {
-        Ok(self.0.try_get(column)?)
+    fn get<'r, T>(&'r self, column: &str) -> Result<T, StoreError>
+    where
+        T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite> + sqlx::Decode<'r, Postgres> + sqlx::Type<Postgres>,
+    {
+        Ok(match self {
+            Self::Sqlite(row) => row.try_get(column)?,
+            Self::Postgres(row) => row.try_get(column)?,
+        })
     }
 
     /// A text.
@@ -233,12 +390,21 @@ impl Row {
 
     /// A number.
     pub(crate) fn int(&self, column: &str) -> Result<i64, StoreError> {
-        self.get(column)
+        self.int_or_none(column)?.ok_or_else(|| StoreError::unreadable(column, "there is no number"))
     }
 
     /// A number that may be missing.
     pub(crate) fn int_or_none(&self, column: &str) -> Result<Option<i64>, StoreError> {
-        self.get(column)
+        match self {
+            Self::Sqlite(row) => Ok(row.try_get(column)?),
+            Self::Postgres(row) => match row.try_get::<Option<i64>, _>(column) {
+                // Numbers in a statement's own text, and lengths, are narrower there.
+                Err(sqlx::Error::ColumnDecode { .. }) => {
+                    Ok(row.try_get::<Option<i32>, _>(column)?.map(i64::from))
+                }
+                read => Ok(read?),
+            },
+        }
     }
 
     /// A boolean.
