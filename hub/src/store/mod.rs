@@ -44,6 +44,8 @@ pub(crate) mod sessions;
 mod sql;
 pub(crate) mod statuses;
 pub(crate) mod threads;
+#[cfg(test)]
+pub(crate) mod trial;
 pub(crate) mod upkeep;
 pub(crate) mod verify;
 pub(crate) mod visitors;
@@ -144,7 +146,7 @@ impl Store {
     pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {
         match &self.inner.backend {
             Backend::Sqlite(file, turn) => self.begin_alone(file, turn, POOL_WAIT).await,
-            Backend::Postgres(server) => self.begin_among_others(Session::begin(&server.callers).await?),
+            Backend::Postgres(server) => Ok(self.tx(Session::begin(&server.callers).await?.into(), None)),
         }
     }
 
@@ -152,7 +154,7 @@ impl Store {
     pub(crate) async fn begin_for_worker(&self) -> Result<Tx, StoreError> {
         match &self.inner.backend {
             Backend::Sqlite(file, turn) => self.begin_alone(file, turn, WORKER_WAIT).await,
-            Backend::Postgres(server) => self.begin_among_others(Session::begin(&server.workers).await?),
+            Backend::Postgres(server) => Ok(self.tx(Session::begin(&server.workers).await?.into(), None)),
         }
     }
 
@@ -170,10 +172,6 @@ impl Store {
         let mut conn = Conn::Sqlite(file.writer.acquire().await?);
         sql("BEGIN IMMEDIATE").run(&mut conn).await?;
         Ok(self.tx(conn, Some(turn)))
-    }
-
-    fn begin_among_others(&self, session: Session) -> Result<Tx, StoreError> {
-        Ok(self.tx(Conn::Postgres(session), None))
     }
 
     fn tx(&self, conn: Conn, turn: Option<OwnedSemaphorePermit>) -> Tx {

@@ -375,15 +375,17 @@ impl Session {
     }
 
     /// How a statement ended.
-    pub(super) fn ended<T>(&mut self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
+    pub(super) async fn ended<T>(&mut self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
         match &outcome {
             Ok(_) => self.unsure = false,
             Err(StoreError::Away(_)) => {}
             Err(_) => {
-                self.unsure = false;
                 if self.at == At::Work {
                     self.at = At::Failed;
                 }
+                // What the server says behind an error is read now, so that a rollback can be sent at once.
+                let ready = tokio::time::timeout(RETURN_WAIT, self.pooled.ping()).await;
+                self.unsure = !matches!(ready, Ok(Ok(())));
             }
         }
         outcome

@@ -31,6 +31,12 @@ pub(crate) enum Conn {
     Postgres(Session),
 }
 
+impl From<Session> for Conn {
+    fn from(session: Session) -> Self {
+        Self::Postgres(session)
+    }
+}
+
 /// Runs a statement as the connection's backend has it: `$query` on `$open`, within its deadline.
 macro_rules! on_backend {
     ($statement:expr, $conn:expr, $query:ident, $open:ident => $run:expr) => {{
@@ -49,7 +55,7 @@ macro_rules! on_backend {
                 let $query = statement.for_postgres(session.may_lock())?;
                 let $open: &mut PgConnection = session.open();
                 match within(deadline + GRACE, async { Ok($run) }).await {
-                    Some(outcome) => session.ended(outcome),
+                    Some(outcome) => session.ended(outcome).await,
                     None => Err(took_too_long()),
                 }
             }
@@ -328,7 +334,8 @@ impl Statement {
 
     /// The first row of its answer, if there is one.
     pub(crate) async fn first(self, conn: &mut Conn) -> Result<Option<Row>, StoreError> {
-        on_backend!(self, conn, query, open => query.fetch_optional(open).await?.map(Row::from))
+        // To the end of its answer, so that a connection never waits with a part of one unread.
+        on_backend!(self, conn, query, open => query.fetch_all(open).await?.into_iter().next().map(Row::from))
     }
 
     fn for_postgres(

@@ -1,0 +1,157 @@
+//! Where the store of a test is: a file, or a database of its own on the server of the test run.
+//!
+//! Tests of the hub exist twice, once for each backend, by including their files a second time under a
+//! name that ends in `on_postgres`; the name of the module tells which one is meant.
+
+use std::path::Path;
+
+use loket_backbone::{random, trial};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
+
+/// The URL of the server on which tests make their databases, as its superuser.
+const SERVICE: &str = "LOKET_TEST_POSTGRES";
+/// How often a database is tried to be made: two cannot be made of one model at the same moment.
+const TRIES: usize = 100;
+
+/// Which backend a test is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum On {
+    /// A file.
+    Sqlite,
+    /// A server's database.
+    Postgres,
+}
+
+impl On {
+    /// By the name of the test's module.
+    pub(crate) fn of(module: &str) -> Self {
+        if module.contains("on_postgres") { Self::Postgres } else { Self::Sqlite }
+    }
+}
+
+/// A place for one store, alone and empty, that is gone with this.
+pub(crate) struct Home {
+    pub(crate) folder: tempfile::TempDir,
+    database: Option<Database>,
+}
+
+impl Home {
+    /// A fresh one. Without a server the test is told as skipped, and tries a file once more.
+    pub(crate) async fn fresh(on: On) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let database = match on {
+            On::Sqlite => None,
+            On::Postgres => Database::fresh().await,
+        };
+        Self { folder, database }
+    }
+
+    /// The store's URL.
+    pub(crate) fn url(&self) -> String {
+        match &self.database {
+            Some(database) => database.url(),
+            None => file_url(&self.folder.path().join("loket.db")),
+        }
+    }
+
+    /// A copy as it stands now, while nobody has it open.
+    pub(crate) async fn copy(&self) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let database = match &self.database {
+            Some(database) => Some(database.copy().await),
+            None => {
+                std::fs::copy(self.folder.path().join("loket.db"), folder.path().join("loket.db")).unwrap();
+                None
+            }
+        };
+        Self { folder, database }
+    }
+
+    /// Its database, if it has one.
+    pub(crate) fn database(&self) -> Option<&Database> {
+        self.database.as_ref()
+    }
+}
+
+/// The URL of a file.
+pub(crate) fn file_url(path: &Path) -> String {
+    format!("sqlite:{}", path.display())
+}
+
+/// A database of one test.
+pub(crate) struct Database {
+    server: String,
+    name: String,
+}
+
+impl Database {
+    /// An empty one; `None` without a server.
+    pub(crate) async fn fresh() -> Option<Self> {
+        let server = trial::service(SERVICE)?;
+        Some(Self::of(&server, "template1").await)
+    }
+
+    /// An empty one on a server of the test's own.
+    pub(crate) async fn fresh_on(server: &str) -> Self {
+        Self::of(server, "template1").await
+    }
+
+    async fn copy(&self) -> Self {
+        Self::of(&self.server, &self.name).await
+    }
+
+    async fn of(server: &str, model: &str) -> Self {
+        let database = Self { server: server.to_owned(), name: format!("loket_{}", random::hex::<8>()) };
+        let text = format!("CREATE DATABASE {} TEMPLATE {model}", database.name);
+        let mut open = connect(server).await;
+        for _ in 0..TRIES {
+            match open.execute(AssertSqlSafe(text.clone())).await {
+                // Another test copies the model just now.
+                Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("55006") => {
+                    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                }
+                made => {
+                    made.unwrap();
+                    break;
+                }
+            }
+        }
+        database
+    }
+
+    /// Its URL.
+    pub(crate) fn url(&self) -> String {
+        let (place, query) = self.server.split_once('?').unwrap_or((&self.server, ""));
+        let (host, _) = place.rsplit_once('/').unwrap();
+        format!("{host}/{}?{query}", self.name)
+    }
+
+    /// A connection to it, as the superuser and without limits.
+    pub(crate) async fn connect(&self) -> PgConnection {
+        connect(&self.url()).await
+    }
+}
+
+async fn connect(url: &str) -> PgConnection {
+    let url = url.replace("durability=relaxed", "");
+    let options: PgConnectOptions = url.trim_end_matches(['?', '&']).parse().unwrap();
+    options.disable_statement_logging().connect().await.unwrap()
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let (server, text) =
+            (self.server.clone(), format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
+        // A test may end anywhere, also while it panics; the server itself is thrown away afterwards.
+        let dropped = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let mut open = connect(&server).await;
+                let _ = open.execute(AssertSqlSafe(text)).await;
+                let _ = open.close().await;
+            });
+        });
+        let _ = dropped.join();
+    }
+}
