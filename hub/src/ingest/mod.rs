@@ -15,6 +15,10 @@ mod told;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+#[path = "tests/mod.rs"]
+#[expect(clippy::duplicate_mod, reason = "the same tests on the other store (store/trial.rs)")]
+mod tests_on_postgres;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

@@ -3,10 +3,11 @@
 //! Tests of the hub exist twice, once for each backend, by including their files a second time under a
 //! name that ends in `on_postgres`; the name of the module tells which one is meant.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use loket_backbone::{random, trial};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
 
 /// The URL of the server on which tests make their databases, as its superuser.
@@ -51,32 +52,62 @@ impl Home {
     pub(crate) fn url(&self) -> String {
         match &self.database {
             Some(database) => database.url(),
-            None => file_url(&self.folder.path().join("loket.db")),
+            None => format!("sqlite:{}", self.file().display()),
         }
     }
 
     /// A copy as it stands now, while nobody has it open.
     pub(crate) async fn copy(&self) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let database = match &self.database {
-            Some(database) => Some(database.copy().await),
-            None => {
-                std::fs::copy(self.folder.path().join("loket.db"), folder.path().join("loket.db")).unwrap();
-                None
-            }
+        let database = if let Some(database) = &self.database {
+            Some(database.copy().await)
+        } else {
+            std::fs::copy(self.file(), folder.path().join("loket.db")).unwrap();
+            None
         };
         Self { folder, database }
     }
 
-    /// Its database, if it has one.
-    pub(crate) fn database(&self) -> Option<&Database> {
-        self.database.as_ref()
+    /// Does something to it by hand that its own rules would not let happen; answers how many rows it
+    /// touched. Bytes are written as SQLite does it, `x'00'`.
+    pub(crate) async fn damage(&self, text: &str) -> u64 {
+        if let Some(database) = &self.database {
+            let mut open = database.connect().await;
+            open.execute("SET session_replication_role = replica").await.unwrap();
+            let text = text.replace("x'00'", "'\\x00'");
+            return open.execute(AssertSqlSafe(text)).await.unwrap().rows_affected();
+        }
+        let options = SqliteConnectOptions::new().filename(self.file()).foreign_keys(false);
+        let mut open = options.disable_statement_logging().connect().await.unwrap();
+        let done = open.execute(AssertSqlSafe(text.to_owned())).await.unwrap().rows_affected();
+        open.close().await.unwrap();
+        done
     }
-}
 
-/// The URL of a file.
-pub(crate) fn file_url(path: &Path) -> String {
-    format!("sqlite:{}", path.display())
+    /// All that is kept, to look for something that must not be there.
+    pub(crate) async fn contents(&self) -> String {
+        let Some(database) = &self.database else {
+            let files = ["loket.db", "loket.db-wal"].map(|name| std::fs::read(self.folder.path().join(name)));
+            return files.map(|bytes| String::from_utf8_lossy(&bytes.unwrap()).into_owned()).concat();
+        };
+        let mut open = database.connect().await;
+        let tables: Vec<String> =
+            sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'")
+                .fetch_all(&mut open)
+                .await
+                .unwrap();
+        let mut contents = String::new();
+        for table in tables {
+            let text = format!("SELECT COALESCE(string_agg(t::text, ' '), '') FROM \"{table}\" t");
+            let rows: String = sqlx::query_scalar(AssertSqlSafe(text)).fetch_one(&mut open).await.unwrap();
+            contents.push_str(&rows);
+        }
+        contents
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("loket.db")
+    }
 }
 
 /// A database of one test.

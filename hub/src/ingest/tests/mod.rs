@@ -22,19 +22,19 @@ use serde_json::{Value, json};
 
 use super::apply;
 use crate::store::contacts::IdentityRow;
+use crate::store::trial::{Home, On};
 use crate::store::{Conn, Store, contacts, log, messages, sql};
 
-/// A store in a folder that is gone with it.
+/// A store that is gone with this.
 struct Here {
     store: Store,
-    _folder: tempfile::TempDir,
+    _home: Home,
 }
 
 impl Here {
     async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let url = format!("sqlite:{}", folder.path().join("loket.db").display());
-        Self { store: Store::open(&url, Clock::system()).await.unwrap(), _folder: folder }
+        let home = Home::fresh(On::of(module_path!())).await;
+        Self { store: Store::open(&home.url(), Clock::system()).await.unwrap(), _home: home }
     }
 
     /// Carries events out in one transaction; answers how many were absorbed.
