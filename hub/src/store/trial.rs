@@ -3,12 +3,17 @@
 //! Tests of the hub exist twice, once for each backend, by including their files a second time under a
 //! name that ends in `on_postgres`; the name of the module tells which one is meant.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use loket_backbone::{random, trial};
+use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
+
+use super::dialect::postgres_migrator;
 
 /// The URL of the server on which tests make their databases, as its superuser.
 const SERVICE: &str = "LOKET_TEST_POSTGRES";
@@ -31,7 +36,7 @@ impl On {
     }
 }
 
-/// A place for one store, alone and empty, that is gone with this.
+/// A place for one store, alone and empty.
 pub(crate) struct Home {
     pub(crate) folder: tempfile::TempDir,
     database: Option<Database>,
@@ -43,7 +48,7 @@ impl Home {
         let folder = tempfile::tempdir().unwrap();
         let database = match on {
             On::Sqlite => None,
-            On::Postgres => Database::fresh().await,
+            On::Postgres => Database::borrowed().await,
         };
         Self { folder, database }
     }
@@ -56,16 +61,50 @@ impl Home {
         }
     }
 
-    /// A copy as it stands now, while nobody has it open.
-    pub(crate) async fn copy(&self) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let database = if let Some(database) = &self.database {
-            Some(database.copy().await)
+    /// Keeps what is there now, while nobody has it open.
+    pub(crate) async fn keep(&self) {
+        if let Some(database) = &self.database {
+            let mut open = database.connect().await;
+            run(&mut open, "DROP SCHEMA IF EXISTS kept CASCADE; CREATE SCHEMA kept").await;
+            for table in tables(&mut open).await {
+                run(&mut open, &format!("CREATE TABLE kept.{table} AS TABLE public.{table}")).await;
+            }
+            run(
+                &mut open,
+                "CREATE TABLE kept.indexes AS SELECT indexname, indexdef FROM pg_indexes \
+                 WHERE schemaname = 'public'",
+            )
+            .await;
         } else {
-            std::fs::copy(self.file(), folder.path().join("loket.db")).unwrap();
-            None
-        };
-        Self { folder, database }
+            std::fs::copy(self.file(), self.folder.path().join("kept.db")).unwrap();
+        }
+    }
+
+    /// Makes everything as it was when it was kept.
+    pub(crate) async fn restore(&self) {
+        if let Some(database) = &self.database {
+            let mut open = database.connect().await;
+            run(&mut open, "SET session_replication_role = replica").await;
+            for table in tables(&mut open).await {
+                run(&mut open, &format!("DELETE FROM public.{table}")).await;
+                run(
+                    &mut open,
+                    &format!("INSERT INTO public.{table} OVERRIDING SYSTEM VALUE SELECT * FROM kept.{table}"),
+                )
+                .await;
+            }
+            let lost = "SELECT indexdef FROM kept.indexes WHERE indexname NOT IN \
+                 (SELECT indexname FROM pg_indexes WHERE schemaname = 'public')";
+            let lost: Vec<String> = sqlx::query_scalar(lost).fetch_all(&mut open).await.unwrap();
+            for index in lost {
+                run(&mut open, &index).await;
+            }
+        } else {
+            for left in ["loket.db-wal", "loket.db-shm"] {
+                let _ = std::fs::remove_file(self.folder.path().join(left));
+            }
+            std::fs::copy(self.folder.path().join("kept.db"), self.file()).unwrap();
+        }
     }
 
     /// Does something to it by hand that its own rules would not let happen; answers how many rows it
@@ -91,14 +130,9 @@ impl Home {
             return files.map(|bytes| String::from_utf8_lossy(&bytes.unwrap()).into_owned()).concat();
         };
         let mut open = database.connect().await;
-        let tables: Vec<String> =
-            sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'")
-                .fetch_all(&mut open)
-                .await
-                .unwrap();
         let mut contents = String::new();
-        for table in tables {
-            let text = format!("SELECT COALESCE(string_agg(t::text, ' '), '') FROM \"{table}\" t");
+        for table in tables(&mut open).await {
+            let text = format!("SELECT COALESCE(string_agg(t::text, ' '), '') FROM {table} t");
             let rows: String = sqlx::query_scalar(AssertSqlSafe(text)).fetch_one(&mut open).await.unwrap();
             contents.push_str(&rows);
         }
@@ -114,41 +148,56 @@ impl Home {
 pub(crate) struct Database {
     server: String,
     name: String,
+    /// Holds the right to use it. A made one is dropped; a borrowed one stays for the next test.
+    borrowed: Option<PgConnection>,
 }
 
 impl Database {
-    /// An empty one; `None` without a server.
-    pub(crate) async fn fresh() -> Option<Self> {
+    /// A new one with nothing in it, dropped in the end, which takes the server a while; `None` without a
+    /// server.
+    pub(crate) async fn made() -> Option<Self> {
         let server = trial::service(SERVICE)?;
-        Some(Self::of(&server, "template1").await)
+        let name = format!("loket_{}", random::hex::<8>());
+        make(&mut connect(&server).await, &name).await;
+        Some(Self { server, name, borrowed: None })
     }
 
-    /// An empty one on a server of the test's own.
-    pub(crate) async fn fresh_on(server: &str) -> Self {
-        Self::of(server, "template1").await
-    }
-
-    async fn copy(&self) -> Self {
-        Self::of(&self.server, &self.name).await
-    }
-
-    async fn of(server: &str, model: &str) -> Self {
-        let database = Self { server: server.to_owned(), name: format!("loket_{}", random::hex::<8>()) };
-        let text = format!("CREATE DATABASE {} TEMPLATE {model}", database.name);
-        let mut open = connect(server).await;
-        for _ in 0..TRIES {
-            match open.execute(AssertSqlSafe(text.clone())).await {
-                // Another test copies the model just now.
-                Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("55006") => {
-                    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-                }
-                made => {
-                    made.unwrap();
-                    break;
-                }
+    /// One with this version's schema and no rows; `None` without a server.
+    pub(crate) async fn borrowed() -> Option<Self> {
+        let server = trial::service(SERVICE)?;
+        let migrator = postgres_migrator();
+        let version: String = migrator
+            .iter()
+            .flat_map(|migration| migration.checksum.iter().take(4))
+            .fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+        let mut open = connect(&server).await;
+        for number in 0.. {
+            let name = format!("loket_{version}_{number}");
+            let is = async |open: &mut PgConnection, question: &'static str| -> bool {
+                sqlx::query_scalar(question).bind(&name).fetch_one(open).await.unwrap()
+            };
+            if !is(&mut open, "SELECT pg_try_advisory_lock(hashtext($1))").await {
+                continue;
             }
+            if !is(&mut open, "SELECT EXISTS (SELECT 1 FROM pg_database WHERE datname = $1)").await {
+                make(&mut open, &name).await;
+            }
+            let database = Self { server, name, borrowed: Some(open) };
+            database.empty(&migrator).await;
+            return Some(database);
         }
-        database
+        None
+    }
+
+    async fn empty(&self, migrator: &Migrator) {
+        let mut open = self.connect().await;
+        migrator.run_direct(None, &mut open, false).await.unwrap();
+        let mut text = "SET session_replication_role = replica; SET synchronous_commit = off; ".to_owned();
+        for table in tables(&mut open).await {
+            let _ = write!(text, "DELETE FROM {table}; ");
+        }
+        text.push_str("ALTER TABLE log ALTER row_id RESTART; ALTER TABLE audit ALTER row_id RESTART");
+        run(&mut open, &text).await;
     }
 
     /// Its URL.
@@ -164,14 +213,42 @@ impl Database {
     }
 }
 
+async fn make(open: &mut PgConnection, name: &str) {
+    for _ in 0..TRIES {
+        match open.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await {
+            // Another test copies the model just now.
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("55006") => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            made => {
+                made.unwrap();
+                return;
+            }
+        }
+    }
+    panic!("{name} could not be made");
+}
+
 async fn connect(url: &str) -> PgConnection {
-    let url = url.replace("durability=relaxed", "");
-    let options: PgConnectOptions = url.trim_end_matches(['?', '&']).parse().unwrap();
+    let options: PgConnectOptions = url.trim_end_matches('?').parse().unwrap();
     options.disable_statement_logging().connect().await.unwrap()
+}
+
+async fn run(open: &mut PgConnection, text: &str) {
+    open.execute(AssertSqlSafe(text.to_owned())).await.unwrap();
+}
+
+async fn tables(open: &mut PgConnection) -> Vec<String> {
+    let text =
+        "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' AND tablename NOT LIKE '\\_%'";
+    sqlx::query_scalar(text).fetch_all(open).await.unwrap()
 }
 
 impl Drop for Database {
     fn drop(&mut self) {
+        if self.borrowed.is_some() {
+            return;
+        }
         let (server, text) =
             (self.server.clone(), format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
         // A test may end anywhere, also while it panics; the server itself is thrown away afterwards.

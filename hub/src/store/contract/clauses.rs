@@ -515,9 +515,9 @@ pub(super) async fn s10_a_schema_of_a_later_version_is_refused<P: Place>() {
 }
 
 pub(super) async fn s11_an_interrupted_migration_goes_on_or_back<P: Place>() {
+    let Some(place) = P::fresh().await else { return };
     let mut count = 0;
     loop {
-        let Some(place) = P::fresh().await else { return };
         if !place.migrate_in_part(count).await {
             break;
         }

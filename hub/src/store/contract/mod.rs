@@ -29,8 +29,8 @@ pub(super) trait Place: Sized {
     async fn grow(&self, store: &Store);
     /// Whether the backend finds its own data sound.
     async fn is_sound(&self, store: &Store) -> bool;
-    /// Runs the first `count` statements of the schema in a transaction and is cut off before its
-    /// end. False when there are not so many.
+    /// Throws all away, runs the first `count` statements of the schema in a transaction and is cut off
+    /// before its end. False when there are not so many.
     async fn migrate_in_part(&self, count: usize) -> bool;
     /// Makes the schema one of a version to come.
     async fn migrate_beyond(&self);
@@ -103,6 +103,9 @@ impl Place for SqliteFolder {
         use sqlx::{Connection as _, Executor as _};
         let migrator = super::dialect::sqlite_migrator();
         let Some(statements) = first_statements(&migrator, count) else { return false };
+        for file in ["loket.db", "loket.db-wal", "loket.db-shm"] {
+            let _ = std::fs::remove_file(self.folder.path().join(file));
+        }
         let mut connection = self.connect().await;
         connection.execute("BEGIN IMMEDIATE").await.unwrap();
         for statement in &statements {

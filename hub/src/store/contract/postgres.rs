@@ -54,7 +54,7 @@ impl Place for PostgresDatabase {
     const NAME: &str = "on_postgres";
 
     async fn fresh() -> Option<Self> {
-        let database = Database::fresh().await?;
+        let database = Database::made().await?;
         Some(Self { database, folder: tempfile::tempdir().unwrap(), small: None })
     }
 
@@ -112,7 +112,7 @@ impl Place for PostgresDatabase {
     async fn migrate_in_part(&self, count: usize) -> bool {
         let Some(statements) = first_statements(&dialect::postgres_migrator(), count) else { return false };
         let mut connection = self.database.connect().await;
-        connection.execute("BEGIN").await.unwrap();
+        connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public; BEGIN").await.unwrap();
         for statement in statements {
             connection.execute(AssertSqlSafe(statement)).await.unwrap();
         }
