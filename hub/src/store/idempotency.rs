@@ -68,9 +68,8 @@ pub(crate) async fn answer(
         .bind(&idem.path)
         .bind(&idem.key)
         .bind(sealed)
-        .run(tx)
-        .await?;
-    Ok(())
+        .later(tx)
+        .await
 }
 
 /// Forgets answers from before `before`, some at a time.

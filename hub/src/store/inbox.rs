@@ -3,7 +3,7 @@
 
 use loket_protocol::time::Timestamp;
 
-use super::{Conn, StoreError, Tx, Value, listed, rows, sql};
+use super::{Conn, Row, Statement, StoreError, Tx, Value, listed, rows, sql};
 
 /// Where the effect of a key is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,37 +45,42 @@ pub(crate) struct Claim {
     pub(crate) keep_until: Option<Timestamp>,
 }
 
-/// Writes keys and answers those that are new. One that was there before is absorbed: its effect
-/// must not be done again. The keys of one call differ.
-pub(crate) async fn claim(tx: &mut Tx, keys: &[Claim]) -> Result<Vec<String>, StoreError> {
-    let mut fresh = Vec::with_capacity(keys.len());
+/// Writes keys and answers those that are new, to be read by [`new`]; at most `ROWS_MAX`. One that was
+/// there before is absorbed: its effect must not be done again. The keys of one call differ.
+pub(crate) fn claiming(keys: &[Claim]) -> Statement {
     // In one order everywhere, so that two who have the same keys wait for each other in one direction only.
     let mut keys: Vec<&Claim> = keys.iter().collect();
     keys.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+    let values = keys
+        .iter()
+        .flat_map(|key| -> [Value; 5] {
+            [
+                (&key.key).into(),
+                key.effect.as_str().into(),
+                key.effect_id.as_ref().into(),
+                key.received_at.into(),
+                key.keep_until.into(),
+            ]
+        })
+        .collect();
+    rows(
+        "INSERT INTO inbox (key, effect, effect_id, received_at, keep_until) VALUES",
+        5,
+        values,
+        "ON CONFLICT (key) DO NOTHING RETURNING key",
+    )
+}
+
+/// The keys that [`claiming`] answered.
+pub(crate) fn new(found: &[Row]) -> Result<Vec<String>, StoreError> {
+    found.iter().map(|row| row.text("key")).collect()
+}
+
+/// [`claiming`], of any number of keys.
+pub(crate) async fn claim(tx: &mut Tx, keys: &[Claim]) -> Result<Vec<String>, StoreError> {
+    let mut fresh = Vec::with_capacity(keys.len());
     for chunk in keys.chunks(super::ROWS_MAX) {
-        let values = chunk
-            .iter()
-            .flat_map(|key| -> [Value; 5] {
-                [
-                    (&key.key).into(),
-                    key.effect.as_str().into(),
-                    key.effect_id.as_ref().into(),
-                    key.received_at.into(),
-                    key.keep_until.into(),
-                ]
-            })
-            .collect();
-        let found = rows(
-            "INSERT INTO inbox (key, effect, effect_id, received_at, keep_until) VALUES",
-            5,
-            values,
-            "ON CONFLICT (key) DO NOTHING RETURNING key",
-        )
-        .all(tx)
-        .await?;
-        for row in &found {
-            fresh.push(row.text("key")?);
-        }
+        fresh.extend(new(&claiming(chunk).all(tx).await?)?);
     }
     Ok(fresh)
 }
@@ -111,9 +116,8 @@ pub(crate) async fn redirect(
         .bind(key)
         .bind(effect.as_str())
         .bind(effect_id)
-        .run(tx)
-        .await?;
-    Ok(())
+        .later(tx)
+        .await
 }
 
 /// Removes up to `limit` keys that were to be kept until before `now`; answers how many.

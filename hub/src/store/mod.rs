@@ -15,10 +15,11 @@ use loket_backbone::clock::Clock;
 use loket_protocol::channel::ChannelAccount;
 use loket_protocol::ids::Id;
 use loket_protocol::time::Timestamp;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) mod agents;
+mod arrays;
 pub(crate) mod audit;
 pub(crate) mod channels;
 pub(crate) mod contacts;
@@ -51,10 +52,11 @@ pub(crate) mod verify;
 pub(crate) mod visitors;
 
 pub(crate) use error::StoreError;
-pub(crate) use sql::{Conn, ROWS_MAX, Row, Statement, Value, json, listed, parts, rows, sql};
+pub(crate) use sql::{Conn, ROWS_MAX, Row, Statement, Value, json, listed, parts, rows, sql, together};
 
 use dialect::{Location, SqliteFile};
 use postgres::{Server, Session};
+use sql::Ended;
 
 /// How long a caller of the API waits for its turn or a connection to write, and for one to read
 /// (`reliability-contract` §12).
@@ -83,8 +85,8 @@ struct Inner {
 
 /// What the store is kept in.
 enum Backend {
-    /// A file of this process alone, and the turn to write to it.
-    Sqlite(SqliteFile, Arc<Semaphore>),
+    /// A file of this process alone.
+    Sqlite(SqliteFile),
     /// A server, which others use as well.
     Postgres(Server),
 }
@@ -114,16 +116,17 @@ impl Store {
                     }
                     other => other,
                 })?;
-                let migrator = dialect::sqlite_migrator();
-                migrator.run(&file.writer).await.map_err(|error| migration_error(&error))?;
-                Backend::Sqlite(file, Arc::new(Semaphore::new(1)))
+                dialect::sqlite_migrator()
+                    .run(file.writer.lock().await.open()?)
+                    .await
+                    .map_err(|error| migration_error(&error))?;
+                Backend::Sqlite(file)
             }
             Location::Postgres(url) => {
                 let migrator = dialect::postgres_migrator();
                 Backend::Postgres(Server::open(&url, &migrator, (WORKER_WAIT, POOL_WAIT)).await?)
             }
         };
-        let is_alone = matches!(backend, Backend::Sqlite(..));
         let store = Self {
             inner: Arc::new(Inner {
                 backend,
@@ -133,7 +136,7 @@ impl Store {
                 heard: Mutex::default(),
             }),
         };
-        if is_alone {
+        if !store.is_shared() {
             // The file is this process's alone: whoever numbered the log before is gone.
             let mut tx = store.begin_for_worker().await?;
             sequencer::depose(&mut tx).await?;
@@ -145,44 +148,48 @@ impl Store {
     /// A transaction for a caller of the API: waits at most [`POOL_WAIT`] for its turn.
     pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {
         match &self.inner.backend {
-            Backend::Sqlite(file, turn) => self.begin_alone(file, turn, POOL_WAIT).await,
-            Backend::Postgres(server) => Ok(self.tx(Session::begin(&server.callers).await?.into(), None)),
+            Backend::Sqlite(file) => self.begin_alone(file, POOL_WAIT).await,
+            Backend::Postgres(server) => Ok(self.tx(Conn::Postgres(Session::begin(&server.callers).await?))),
         }
     }
 
     /// A transaction for a worker, which waits longer.
     pub(crate) async fn begin_for_worker(&self) -> Result<Tx, StoreError> {
         match &self.inner.backend {
-            Backend::Sqlite(file, turn) => self.begin_alone(file, turn, WORKER_WAIT).await,
-            Backend::Postgres(server) => Ok(self.tx(Session::begin(&server.workers).await?.into(), None)),
+            Backend::Sqlite(file) => self.begin_alone(file, WORKER_WAIT).await,
+            Backend::Postgres(server) => Ok(self.tx(Conn::Postgres(Session::begin(&server.workers).await?))),
         }
     }
 
-    async fn begin_alone(
-        &self,
-        file: &SqliteFile,
-        turn: &Arc<Semaphore>,
-        limit: Duration,
-    ) -> Result<Tx, StoreError> {
-        let turn = match tokio::time::timeout(limit, Arc::clone(turn).acquire_owned()).await {
-            Ok(Ok(turn)) => turn,
-            Ok(Err(_)) => return Err(StoreError::Away("it is closed".to_owned())),
-            Err(_) => return Err(StoreError::Passing("others were writing for too long".to_owned())),
-        };
-        let mut conn = Conn::Sqlite(file.writer.acquire().await?);
-        sql("BEGIN IMMEDIATE").run(&mut conn).await?;
-        Ok(self.tx(conn, Some(turn)))
+    async fn begin_alone(&self, file: &SqliteFile, limit: Duration) -> Result<Tx, StoreError> {
+        let mut conn = turn(file, limit).await?;
+        sql("BEGIN IMMEDIATE").later(&mut conn).await?;
+        Ok(self.tx(conn))
     }
 
-    fn tx(&self, conn: Conn, turn: Option<OwnedSemaphorePermit>) -> Tx {
-        let now = self.inner.clock.now();
-        Tx { conn, now, appended: false, outgoing: false, store: self.clone(), _turn: turn }
+    fn tx(&self, conn: Conn) -> Tx {
+        Tx { conn, now: self.inner.clock.now(), appended: false, outgoing: false, store: self.clone() }
+    }
+
+    /// Runs these in a transaction of their own and answers their rows: for what comes out the same when
+    /// it is lost and done again. On SQLite it is not synced by itself, so a loss of power may take it
+    /// back; what is committed after it is never on disk without it, because the write-ahead log is
+    /// read in order. (On PostgreSQL nothing comes out the same: transactions overlap, so it is synced.)
+    pub(crate) async fn repeatable(&self, steps: Vec<Statement>) -> Result<Vec<Row>, StoreError> {
+        let mut conn = match &self.inner.backend {
+            Backend::Sqlite(file) => turn(file, WORKER_WAIT).await?,
+            Backend::Postgres(server) => Conn::Postgres(Session::begin(&server.workers).await?),
+        };
+        let told = conn.run_repeatable(steps).await;
+        // Whether the connection syncs again is not known after an error.
+        conn.has_ended(if told.is_ok() { Ended::Committed } else { Ended::Broken });
+        told
     }
 
     /// A connection to read with; each statement sees what is committed when it runs.
     pub(crate) async fn read(&self) -> Result<Reader, StoreError> {
         let conn = match &self.inner.backend {
-            Backend::Sqlite(file, _) => Conn::Sqlite(file.readers.acquire().await?),
+            Backend::Sqlite(file) => Conn::reader(file.readers.acquire().await?),
             Backend::Postgres(server) => Conn::Postgres(Session::of(&server.readers).await?),
         };
         Ok(Reader { conn })
@@ -190,12 +197,16 @@ impl Store {
 
     /// A connection to read with, all of whose statements see the same moment.
     pub(crate) async fn snapshot(&self) -> Result<Reader, StoreError> {
-        if let Backend::Postgres(server) = &self.inner.backend {
-            return Ok(Reader { conn: Conn::Postgres(Session::snapshot(&server.readers).await?) });
+        match &self.inner.backend {
+            Backend::Sqlite(file) => {
+                let mut reader = Reader { conn: Conn::reader(file.snapshots.acquire().await?) };
+                sql("BEGIN").run(&mut reader).await?;
+                Ok(reader)
+            }
+            Backend::Postgres(server) => {
+                Ok(Reader { conn: Conn::Postgres(Session::snapshot(&server.readers).await?) })
+            }
         }
-        let mut reader = self.read().await?;
-        sql("BEGIN").run(&mut reader).await?;
-        Ok(reader)
     }
 
     /// Told after each commit that appended to the log; of other processes as far as they are heard.
@@ -224,16 +235,25 @@ impl Store {
     /// Closes all connections; whoever writes now finishes first, at most [`POOL_WAIT`].
     pub(crate) async fn close(&self) {
         match &self.inner.backend {
-            Backend::Sqlite(file, turn) => {
-                let last = tokio::time::timeout(POOL_WAIT, turn.acquire()).await;
-                turn.close();
-                drop(last);
+            Backend::Sqlite(file) => {
+                if let Ok(mut writer) = tokio::time::timeout(POOL_WAIT, file.writer.lock()).await {
+                    writer.close().await;
+                }
                 file.readers.close().await;
-                file.writer.close().await;
+                file.snapshots.close().await;
             }
             Backend::Postgres(server) => server.close(POOL_WAIT).await,
         }
     }
+}
+
+/// The turn to write to a file.
+async fn turn(file: &SqliteFile, limit: Duration) -> Result<Conn, StoreError> {
+    let mut writer = tokio::time::timeout(limit, Arc::clone(&file.writer).lock_owned())
+        .await
+        .map_err(|_| StoreError::Passing("others were writing for too long".to_owned()))?;
+    writer.make_ready().await?;
+    Ok(Conn::writer(writer))
 }
 
 fn migration_error(error: &sqlx::migrate::MigrateError) -> StoreError {
@@ -258,8 +278,6 @@ pub(crate) struct Tx {
     appended: bool,
     outgoing: bool,
     store: Store,
-    // Last, so that the connection is free before the next turn begins.
-    _turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Tx {
@@ -270,10 +288,11 @@ impl Tx {
             if matches!(error, StoreError::Away(_) | StoreError::Damaged(_)) {
                 // A disk that failed once is not asked the same again: opened anew, the file says
                 // what it holds (`reliability-contract` §1).
-                self.conn.close_on_drop();
+                self.conn.has_ended(Ended::Broken);
             }
             return Err(error);
         }
+        self.conn.has_ended(Ended::Committed);
         if self.appended {
             self.store.inner.grown.notify_one();
         }

@@ -303,9 +303,8 @@ pub(crate) async fn published(tx: &mut Tx, part: &Part, due_at: Timestamp) -> Re
     .bind(part.index)
     .bind(part.standing.number)
     .bind(part.due_at)
-    .run(tx)
-    .await?;
-    Ok(())
+    .later(tx)
+    .await
 }
 
 /// Parts whose report or settlement is overdue.
@@ -341,9 +340,8 @@ pub(crate) async fn hurry(tx: &mut Tx, channel: &ChannelAccount) -> Result<(), S
     .bind(now)
     .bind(&channel.kind)
     .bind(channel.account.as_str())
-    .run(tx)
-    .await?;
-    Ok(())
+    .later(tx)
+    .await
 }
 
 /// How many parts of each channel account are queued or under way, and how many unconfirmed.
@@ -362,9 +360,8 @@ pub(crate) async fn counts(conn: &mut Conn) -> Result<Vec<(ChannelAccount, i64, 
 pub(crate) async fn now_sending(tx: &mut Tx, message: MessageId) -> Result<(), StoreError> {
     sql("UPDATE messages SET status = 'sending' WHERE id = $1 AND status = 'queued'")
         .bind(message)
-        .run(tx)
-        .await?;
-    Ok(())
+        .later(tx)
+        .await
 }
 
 /// What decides how long and how a message is tried.

@@ -7,14 +7,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, TryStreamExt as _};
 use sqlx::migrate::Migrator;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgSslMode, Postgres};
-use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
+use sqlx::{ConnectOptions as _, Connection as _, Either, Executor as _};
 
+use super::arrays::spelled;
 use super::error::StoreError;
 use super::news::News;
+use super::sql::{Row, STATEMENT_DEADLINE, Statement, Told, took_too_long};
 
 /// Connections of the hub's workers: one for each kind of work that may be under way.
 const WORKERS: u32 = 8;
@@ -33,7 +35,7 @@ const IDLE_READER_MS: u64 = 60_000;
 /// How long a check over whole tables may take.
 const PATIENT_MS: u64 = 600_000;
 /// How much longer than the server we wait for a statement, so that the server is the one who ends it.
-pub(super) const GRACE: Duration = Duration::from_millis(500);
+const GRACE: Duration = Duration::from_millis(500);
 /// How long we wait for a commit. After that nobody knows whether it happened, and the connection is
 /// given up; what is done again finds its keys.
 const COMMIT_WAIT: Duration = Duration::from_secs(10);
@@ -350,13 +352,46 @@ impl Session {
         }
     }
 
-    /// Whether rows that are read may be held until the end of the transaction.
-    pub(super) fn may_lock(&self) -> bool {
-        self.at == At::Work
+    /// What these answer, one after another.
+    pub(super) async fn together(&mut self, steps: Vec<Statement>) -> Result<Vec<Told>, StoreError> {
+        let mut all = Vec::with_capacity(steps.len());
+        for step in steps {
+            all.push(self.told(step).await?);
+        }
+        Ok(all)
+    }
+
+    /// What a statement answers, within its deadline.
+    pub(super) async fn told(&mut self, statement: Statement) -> Result<Told, StoreError> {
+        let deadline = statement.deadline;
+        if deadline > STATEMENT_DEADLINE {
+            self.be_patient().await?;
+        }
+        // Where nobody writes nothing needs to be held.
+        let (text, arguments) = spelled(statement, self.at == At::Work)?;
+        // Dropped before it has ended, the connection is not used again.
+        self.unsure = true;
+        let open = &mut *self.pooled;
+        let work = async {
+            let mut told = Told::default();
+            // To the end of its answer, so that a connection never waits with a part of one unread.
+            let mut answer = open.fetch_many(sqlx::query_with(text, arguments));
+            while let Some(step) = answer.try_next().await? {
+                match step {
+                    Either::Left(outcome) => told.touched += outcome.rows_affected(),
+                    Either::Right(row) => told.rows.push(Row::Postgres(row)),
+                }
+            }
+            Ok(told)
+        };
+        match tokio::time::timeout(deadline + GRACE, work).await {
+            Ok(outcome) => self.ended(outcome).await,
+            Err(_) => Err(took_too_long()),
+        }
     }
 
     /// Gives the transaction the time for checks over whole tables.
-    pub(super) async fn be_patient(&mut self) -> Result<(), StoreError> {
+    async fn be_patient(&mut self) -> Result<(), StoreError> {
         if self.at == At::Rest || std::mem::replace(&mut self.patient, true) {
             return Ok(());
         }
@@ -367,15 +402,13 @@ impl Session {
         Ok(())
     }
 
-    /// The connection itself, for one statement whose end is told to [`Self::ended`]. Dropped before
-    /// that, it is not used again.
-    pub(super) fn open(&mut self) -> &mut PgConnection {
+    fn open(&mut self) -> &mut PgConnection {
         self.unsure = true;
         &mut self.pooled
     }
 
     /// How a statement ended.
-    pub(super) async fn ended<T>(&mut self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
+    async fn ended<T>(&mut self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
         match &outcome {
             Ok(_) => self.unsure = false,
             Err(StoreError::Away(_)) => {}

@@ -1,23 +1,24 @@
 //! The one mechanism by which every statement runs: a text with `$1 …`, its values, and a connection
-//! of whatever backend. A backend is an arm of [`Conn`], of [`Row`] and of `on_backend!`; no call site
-//! knows which one it is.
+//! of whatever backend. A backend is an arm of [`Conn`] and of [`Row`]; no call site knows which one it is.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
+use futures_util::TryStreamExt as _;
 use loket_protocol::time::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgArguments, PgConnection, PgRow, Postgres};
+use sqlx::postgres::{PgRow, Postgres};
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
-use sqlx::{Arguments as _, AssertSqlSafe, Row as _, SqlSafeStr as _, SqlStr, Sqlite};
+use sqlx::{Arguments as _, AssertSqlSafe, Either, Executor as _, Row as _, SqlSafeStr as _, SqlStr, Sqlite};
+use tokio::sync::OwnedMutexGuard;
 
+use super::dialect::Writer;
 use super::error::StoreError;
-use super::postgres::{GRACE, Session};
+use super::postgres::Session;
 
 /// How long one statement may take (`reliability-contract` §12).
-const STATEMENT_DEADLINE: Duration = Duration::from_secs(2);
+pub(super) const STATEMENT_DEADLINE: Duration = Duration::from_secs(2);
 /// How long a statement of an operator's check may take, who waits for it and holds nothing up.
 const PATIENT_DEADLINE: Duration = Duration::from_mins(10);
 /// The longest list of rows or values in one statement; the backends allow some 32,000 values.
@@ -26,49 +27,105 @@ pub(crate) const ROWS_MAX: usize = 512;
 /// A connection, inside a transaction or not.
 pub(crate) enum Conn {
     /// To a SQLite file.
-    Sqlite(PoolConnection<Sqlite>),
+    Sqlite(SqliteConn),
     /// To a PostgreSQL server.
     Postgres(Session),
 }
 
-impl From<Session> for Conn {
-    fn from(session: Session) -> Self {
-        Self::Postgres(session)
+/// A connection to a SQLite file.
+pub(crate) struct SqliteConn {
+    held: Held,
+    /// Statements whose answers nobody waits for; see [`Statement::later`].
+    later: Vec<Statement>,
+}
+
+/// What a statement answered.
+#[derive(Default)]
+pub(super) struct Told {
+    pub(super) touched: u64,
+    pub(super) rows: Vec<Row>,
+}
+
+enum Held {
+    Reader(PoolConnection<Sqlite>),
+    Writer(OwnedMutexGuard<Writer>),
+}
+
+impl SqliteConn {
+    fn open(&mut self) -> Result<&mut SqliteConnection, StoreError> {
+        match &mut self.held {
+            Held::Reader(pooled) => Ok(&mut *pooled),
+            Held::Writer(writer) => writer.open(),
+        }
+    }
+
+    /// Runs these in a transaction that is not synced by itself. SQLite takes the pragma when it reads
+    /// the text, so nothing here is prepared in advance.
+    async fn unsynced(&mut self, steps: Vec<Statement>) -> Result<Vec<SqliteRow>, StoreError> {
+        let mut text = "PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE;".to_owned();
+        for step in steps {
+            step.spell_out(&mut text)?;
+            text.push(';');
+        }
+        text.push_str("COMMIT; PRAGMA synchronous = FULL;");
+        // Put together from fixed parts and numbers only.
+        let mut told = sqlx::raw_sql(AssertSqlSafe(text)).fetch_many(self.open()?);
+        let mut found = Vec::new();
+        while let Some(step) = told.try_next().await? {
+            found.extend(step.right());
+        }
+        Ok(found)
+    }
+
+    /// The answers of `last`, after whatever was to be done first, by one visit to the file's thread.
+    async fn visit(&mut self, last: Vec<Statement>) -> Result<Vec<Told>, StoreError> {
+        let mut steps = std::mem::take(&mut self.later);
+        let before = steps.len();
+        steps.extend(last);
+        let query = joined(steps)?;
+        let mut told = self.open()?.fetch_many(query);
+        let (mut all, mut rows) = (Vec::new(), Vec::new());
+        while let Some(step) = told.try_next().await? {
+            match step {
+                Either::Left(outcome) => {
+                    let rows = std::mem::take(&mut rows);
+                    all.push(Told { touched: outcome.rows_affected(), rows });
+                }
+                Either::Right(row) => rows.push(Row::Sqlite(row)),
+            }
+        }
+        Ok(all.split_off(before))
+    }
+
+    async fn visit_once(&mut self, last: Statement) -> Result<Told, StoreError> {
+        Ok(self.visit(vec![last]).await?.pop().unwrap_or_default())
     }
 }
 
-/// Runs a statement as the connection's backend has it: `$query` on `$open`, within its deadline.
-macro_rules! on_backend {
-    ($statement:expr, $conn:expr, $query:ident, $open:ident => $run:expr) => {{
-        let (statement, conn): (Statement, &mut Conn) = ($statement, $conn);
-        let deadline = statement.deadline;
-        match conn {
-            Conn::Sqlite(pooled) => {
-                let $query = statement.for_sqlite()?;
-                let $open: &mut SqliteConnection = &mut *pooled;
-                within(deadline, async { Ok($run) }).await.unwrap_or_else(|| Err(took_too_long()))
-            }
-            Conn::Postgres(session) => {
-                if deadline > STATEMENT_DEADLINE {
-                    session.be_patient().await?;
-                }
-                let $query = statement.for_postgres(session.may_lock())?;
-                let $open: &mut PgConnection = session.open();
-                match within(deadline + GRACE, async { Ok($run) }).await {
-                    Some(outcome) => session.ended(outcome).await,
-                    None => Err(took_too_long()),
-                }
-            }
-        }
-    }};
-}
-
 impl Conn {
-    /// Closes it instead of using it again. One to a server sees to that by itself.
-    pub(super) fn close_on_drop(&mut self) {
+    /// A pooled one, to read with.
+    pub(super) fn reader(pooled: PoolConnection<Sqlite>) -> Self {
+        Self::Sqlite(SqliteConn { held: Held::Reader(pooled), later: Vec::new() })
+    }
+
+    /// The one that writes.
+    pub(super) fn writer(writer: OwnedMutexGuard<Writer>) -> Self {
+        Self::Sqlite(SqliteConn { held: Held::Writer(writer), later: Vec::new() })
+    }
+
+    /// Runs these in a transaction of their own, on SQLite in one that is not synced by itself; all rows
+    /// that they answer.
+    pub(super) async fn run_repeatable(&mut self, steps: Vec<Statement>) -> Result<Vec<Row>, StoreError> {
         match self {
-            Self::Sqlite(pooled) => pooled.close_on_drop(),
-            Self::Postgres(_) => {}
+            Self::Sqlite(open) => {
+                let told = within(STATEMENT_DEADLINE, open.unsynced(steps)).await?;
+                Ok(told.into_iter().map(Row::Sqlite).collect())
+            }
+            Self::Postgres(session) => {
+                let told = session.together(steps).await?;
+                session.commit().await?;
+                Ok(told.into_iter().flat_map(|told| told.rows).collect())
+            }
         }
     }
 
@@ -76,11 +133,15 @@ impl Conn {
     pub(super) async fn commit(&mut self) -> Result<(), StoreError> {
         match self {
             // Without a deadline: a disk that is slow now would be found to have committed later.
-            Self::Sqlite(pooled) => {
-                sqlx::query("COMMIT").execute(&mut **pooled).await?;
-                Ok(())
-            }
+            Self::Sqlite(open) => open.visit_once(sql("COMMIT")).await.map(|_| ()),
             Self::Postgres(session) => session.commit().await,
+        }
+    }
+
+    async fn told(&mut self, statement: Statement) -> Result<Told, StoreError> {
+        match self {
+            Self::Sqlite(open) => within(statement.deadline, open.visit_once(statement)).await,
+            Self::Postgres(session) => session.told(statement).await,
         }
     }
 
@@ -88,6 +149,21 @@ impl Conn {
     pub(crate) fn is_shared(&self) -> bool {
         matches!(self, Self::Postgres(_))
     }
+
+    /// Says how a transaction on it ended, which whoever holds it next must know.
+    pub(super) fn has_ended(&mut self, how: Ended) {
+        let Self::Sqlite(SqliteConn { held: Held::Writer(writer), .. }) = self else { return };
+        writer.has_ended(how);
+    }
+}
+
+/// How a transaction ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// With `COMMIT`.
+    Committed,
+    /// The connection cannot be trusted any more.
+    Broken,
 }
 
 /// A value to bind. A missing one keeps its type, because PostgreSQL asks for it.
@@ -109,28 +185,16 @@ pub(crate) enum Row {
     Postgres(PgRow),
 }
 
-impl From<SqliteRow> for Row {
-    fn from(row: SqliteRow) -> Self {
-        Self::Sqlite(row)
-    }
-}
-
-impl From<PgRow> for Row {
-    fn from(row: PgRow) -> Self {
-        Self::Postgres(row)
-    }
-}
-
 /// A statement with its values.
 pub(crate) struct Statement {
-    text: Text,
-    values: Vec<Value>,
-    deadline: Duration,
+    pub(super) text: Text,
+    pub(super) values: Vec<Value>,
+    pub(super) deadline: Duration,
     /// The table whose rows stay as they were read, by its name in the statement.
-    locking: Option<&'static str>,
+    pub(super) locking: Option<&'static str>,
 }
 
-enum Text {
+pub(super) enum Text {
     Fixed(&'static str),
     Parts(String),
     /// A list of rows: what stands before it, values in a row, rows, what stands after it.
@@ -199,104 +263,6 @@ impl Text {
     }
 }
 
-impl Text {
-    /// In PostgreSQL's words: a list is one array for each of its columns, so that any number of rows
-    /// has one text and one plan.
-    fn for_postgres(
-        self,
-        values: Vec<Value>,
-        locking: Option<&str>,
-    ) -> Result<(SqlStr, PgArguments), StoreError> {
-        let mut arguments = PgArguments::default();
-        let text = match self {
-            Self::Fixed(text) => {
-                bind_each(&mut arguments, values)?;
-                match locking {
-                    None => return Ok((text.into_sql_str(), arguments)),
-                    Some(_) => text.to_owned(),
-                }
-            }
-            Self::Parts(text) => {
-                bind_each(&mut arguments, values)?;
-                text
-            }
-            Self::Rows(head, width, _, tail) => {
-                let head = head.strip_suffix("VALUES").unwrap_or(head);
-                let types = bind_columns(&mut arguments, width, values)?;
-                format!("{head} SELECT * FROM unnest({types}) {tail}")
-            }
-            Self::List(head, _, tail) => {
-                let head = head.strip_suffix("IN").unwrap_or(&head);
-                let types = bind_columns(&mut arguments, 1, values)?;
-                format!("{head} = ANY({types}) {tail}")
-            }
-        };
-        let text = match locking {
-            Some(table) => format!("{text} FOR NO KEY UPDATE OF {table}"),
-            None => text,
-        };
-        // Put together from fixed parts only.
-        Ok((AssertSqlSafe(text).into_sql_str(), arguments))
-    }
-}
-
-/// A value that the library refuses is a mistake of ours.
-fn misfit(error: &(dyn std::error::Error + Send + Sync)) -> StoreError {
-    StoreError::Other(error.to_string())
-}
-
-fn bind_each(arguments: &mut PgArguments, values: Vec<Value>) -> Result<(), StoreError> {
-    for value in values {
-        match value {
-            Value::Text(text) => arguments.add(text),
-            Value::Int(number) => arguments.add(number),
-            Value::Bytes(bytes) => arguments.add(bytes),
-        }
-        .map_err(|error| misfit(error.as_ref()))?;
-    }
-    Ok(())
-}
-
-/// Binds rows as one array a column; answers the placeholders with their types, which the first row has.
-fn bind_columns(arguments: &mut PgArguments, width: usize, values: Vec<Value>) -> Result<String, StoreError> {
-    enum Column {
-        Text(Vec<Option<String>>),
-        Int(Vec<Option<i64>>),
-        Bytes(Vec<Option<Vec<u8>>>),
-    }
-    let count = values.len().checked_div(width).unwrap_or(0);
-    let mut columns: Vec<Column> = Vec::with_capacity(width);
-    for (n, value) in values.into_iter().enumerate() {
-        if n < width {
-            columns.push(match value {
-                Value::Text(_) => Column::Text(Vec::with_capacity(count)),
-                Value::Int(_) => Column::Int(Vec::with_capacity(count)),
-                Value::Bytes(_) => Column::Bytes(Vec::with_capacity(count)),
-            });
-        }
-        match (columns.get_mut(n % width.max(1)), value) {
-            (Some(Column::Text(column)), Value::Text(text)) => column.push(text),
-            (Some(Column::Int(column)), Value::Int(number)) => column.push(number),
-            (Some(Column::Bytes(column)), Value::Bytes(bytes)) => column.push(bytes),
-            _ => return Err(StoreError::Other("a column of a list has two types".to_owned())),
-        }
-    }
-    let mut types = String::with_capacity(width * 14);
-    for (n, column) in columns.into_iter().enumerate() {
-        let (added, name) = match column {
-            Column::Text(column) => (arguments.add(column), "text"),
-            Column::Int(column) => (arguments.add(column), "bigint"),
-            Column::Bytes(column) => (arguments.add(column), "bytea"),
-        };
-        added.map_err(|error| misfit(error.as_ref()))?;
-        if n > 0 {
-            types.push_str(", ");
-        }
-        let _ = write!(types, "${}::{name}[]", n + 1);
-    }
-    Ok(types)
-}
-
 impl Statement {
     fn of(text: Text, values: Vec<Value>) -> Self {
         Self { text, values, deadline: STATEMENT_DEADLINE, locking: None }
@@ -322,55 +288,128 @@ impl Statement {
         self
     }
 
+    /// Runs it with the next statement, or with the commit: for what nobody waits for, because each
+    /// visit to a SQLite file costs two changes of thread. What goes wrong with it goes wrong then, and
+    /// with the whole transaction. It must not answer with rows. PostgreSQL runs it at once.
+    pub(crate) async fn later(self, conn: &mut Conn) -> Result<(), StoreError> {
+        match conn {
+            Conn::Sqlite(open) => open.later.push(self),
+            Conn::Postgres(session) => drop(session.told(self).await?),
+        }
+        Ok(())
+    }
+
     /// Runs it; answers how many rows it touched.
     pub(crate) async fn run(self, conn: &mut Conn) -> Result<u64, StoreError> {
-        on_backend!(self, conn, query, open => query.execute(open).await?.rows_affected())
+        Ok(conn.told(self).await?.touched)
     }
 
     /// All rows of its answer.
     pub(crate) async fn all(self, conn: &mut Conn) -> Result<Vec<Row>, StoreError> {
-        on_backend!(self, conn, query, open => query.fetch_all(open).await?.into_iter().map(Row::from).collect())
+        Ok(conn.told(self).await?.rows)
     }
 
     /// The first row of its answer, if there is one.
     pub(crate) async fn first(self, conn: &mut Conn) -> Result<Option<Row>, StoreError> {
-        // To the end of its answer, so that a connection never waits with a part of one unread.
-        on_backend!(self, conn, query, open => query.fetch_all(open).await?.into_iter().next().map(Row::from))
+        Ok(self.all(conn).await?.into_iter().next())
     }
 
-    fn for_postgres(
-        self,
-        may_lock: bool,
-    ) -> Result<sqlx::query::Query<'static, Postgres, PgArguments>, StoreError> {
-        let locking = self.locking.filter(|_| may_lock);
-        let (text, arguments) = self.text.for_postgres(self.values, locking)?;
-        Ok(sqlx::query_with(text, arguments))
+    /// Appends it with its values in their places, which must be numbers.
+    fn spell_out(self, to: &mut String) -> Result<(), StoreError> {
+        fill_in(self.text.for_sqlite().as_str(), to, |number, to| {
+            match number.checked_sub(1).and_then(|place| self.values.get(place)) {
+                Some(Value::Int(Some(value))) => to.push_str(&value.to_string()),
+                _ => return Err(StoreError::Other("only numbers can be spelled out".to_owned())),
+            }
+            Ok(())
+        })
     }
 
-    fn for_sqlite(self) -> Result<sqlx::query::Query<'static, Sqlite, SqliteArguments>, StoreError> {
-        let mut arguments = SqliteArguments::default();
-        arguments.reserve(self.values.len(), 0);
-        for value in self.values {
+    fn is_numbered(&self) -> bool {
+        matches!(self.text, Text::Fixed(_) | Text::Parts(_))
+    }
+}
+
+/// Runs these one after another, as if by themselves; the rows that each answers.
+pub(crate) async fn together(conn: &mut Conn, steps: Vec<Statement>) -> Result<Vec<Vec<Row>>, StoreError> {
+    let told = match conn {
+        Conn::Sqlite(open) => within(STATEMENT_DEADLINE, open.visit(steps)).await?,
+        Conn::Postgres(session) => session.together(steps).await?,
+    };
+    Ok(told.into_iter().map(|told| told.rows).collect())
+}
+
+/// Statements as one text with one list of values. Placeholders without a number take the first values
+/// in their order, so those of the numbered ones stand behind them.
+fn joined(steps: Vec<Statement>) -> Result<sqlx::query::Query<'static, Sqlite, SqliteArguments>, StoreError> {
+    let mut arguments = SqliteArguments::default();
+    let mut offset = 0;
+    let mut add = |values: Vec<Value>| -> Result<usize, StoreError> {
+        let before = offset;
+        offset += values.len();
+        arguments.reserve(values.len(), 0);
+        for value in values {
             match value {
                 Value::Text(text) => arguments.add(text),
                 Value::Int(number) => arguments.add(number),
                 Value::Bytes(bytes) => arguments.add(bytes),
             }
-            .map_err(|error| misfit(error.as_ref()))?;
+            .map_err(|error| StoreError::Other(error.to_string()))?;
         }
-        Ok(sqlx::query_with(self.text.for_sqlite(), arguments))
+        Ok(before)
+    };
+    let mut steps = steps;
+    for step in steps.iter_mut().filter(|step| !step.is_numbered()) {
+        add(std::mem::take(&mut step.values))?;
     }
+    let alone = steps.len() == 1;
+    let mut texts = String::new();
+    for step in steps {
+        let first = if step.is_numbered() { add(step.values)? } else { 0 };
+        let text = step.text.for_sqlite();
+        if alone {
+            return Ok(sqlx::query_with(text, arguments));
+        }
+        fill_in(text.as_str(), &mut texts, |number, to| {
+            to.push('$');
+            to.push_str(&(first + number).to_string());
+            Ok(())
+        })?;
+        texts.push(';');
+    }
+    // Put together from fixed parts only.
+    Ok(sqlx::query_with(AssertSqlSafe(texts).into_sql_str(), arguments))
 }
 
-/// `None` when it took longer than it may.
+/// Appends `text`; what stands for each numbered placeholder is written by `fill`.
+fn fill_in(
+    text: &str,
+    to: &mut String,
+    fill: impl Fn(usize, &mut String) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut pieces = text.split('$');
+    to.push_str(pieces.next().unwrap_or_default());
+    for piece in pieces {
+        let digits = piece.len() - piece.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let (number, rest) = piece.split_at(digits);
+        let number = number.parse().map_err(|_| StoreError::Other(format!("a stray $ in {text}")))?;
+        fill(number, to)?;
+        to.push_str(rest);
+    }
+    Ok(())
+}
+
 async fn within<T>(
     deadline: Duration,
     work: impl Future<Output = Result<T, StoreError>>,
-) -> Option<Result<T, StoreError>> {
-    tokio::time::timeout(deadline, work).await.ok()
+) -> Result<T, StoreError> {
+    match tokio::time::timeout(deadline, work).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(took_too_long()),
+    }
 }
 
-fn took_too_long() -> StoreError {
+pub(super) fn took_too_long() -> StoreError {
     StoreError::Passing("a statement took too long".to_owned())
 }
 

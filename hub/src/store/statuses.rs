@@ -132,9 +132,8 @@ pub(crate) async fn name(
     .bind(channel.account.as_str())
     .bind(external_id)
     .bind(message)
-    .run(tx)
-    .await?;
-    Ok(())
+    .later(tx)
+    .await
 }
 
 /// Gives statuses that waited for this provider id to its message.
@@ -150,9 +149,8 @@ pub(crate) async fn adopt(
     .bind(channel.account.as_str())
     .bind(external_id)
     .bind(message)
-    .run(tx)
-    .await?;
-    Ok(())
+    .later(tx)
+    .await
 }
 
 /// Keeps a status. A repeat keeps the earlier time. True when it was not there.
@@ -297,9 +295,8 @@ pub(crate) async fn set(tx: &mut Tx, message: &Outgoing) -> Result<(), StoreErro
         .bind(json(&message.detail)?)
         .bind(message.provider_time)
         .bind(message.id)
-        .run(tx)
-        .await?;
-    Ok(())
+        .later(tx)
+        .await
 }
 
 /// A watermark: everything of ours up to a moment, or up to a number of the thread.

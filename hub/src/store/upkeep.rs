@@ -41,9 +41,8 @@ pub(crate) async fn keep_callbacks(tx: &mut Tx, pieces: Vec<RawPart>) -> Result<
         values,
         "ON CONFLICT DO NOTHING",
     )
-    .run(tx)
-    .await?;
-    Ok(())
+    .later(tx)
+    .await
 }
 
 /// Counts one more turn of an item that was leased before; answers how many there were with it, and
@@ -74,15 +73,13 @@ pub(crate) async fn note_error(tx: &mut Tx, topic: &str, item: &str, error: &str
     .bind(item)
     .bind(error)
     .bind(now)
-    .run(tx)
-    .await?;
-    Ok(())
+    .later(tx)
+    .await
 }
 
 /// Forgets the turns of an item that is done.
 pub(crate) async fn acquit(tx: &mut Tx, topic: &str, item: &str) -> Result<(), StoreError> {
-    sql("DELETE FROM suspects WHERE topic = $1 AND item_id = $2").bind(topic).bind(item).run(tx).await?;
-    Ok(())
+    sql("DELETE FROM suspects WHERE topic = $1 AND item_id = $2").bind(topic).bind(item).later(tx).await
 }
 
 /// What a sweep takes away, in portions of `limit` rows, so that nobody waits for it.

@@ -61,8 +61,7 @@ pub(crate) fn is_stale(visitor: &VisitorRow, now: Timestamp) -> bool {
 /// Notes a visit.
 pub(crate) async fn seen(tx: &mut Tx, id: VisitorId) -> Result<(), StoreError> {
     let now = tx.now();
-    sql("UPDATE visitors SET last_seen_at = $2 WHERE id = $1").bind(id).bind(now).run(tx).await?;
-    Ok(())
+    sql("UPDATE visitors SET last_seen_at = $2 WHERE id = $1").bind(id).bind(now).later(tx).await
 }
 
 /// Where a visitor's words are, once they have written.

@@ -54,11 +54,12 @@ impl World {
     async fn number(&self) {
         // A sequencer that ran here may have the right for ten seconds more.
         self.later(11_000);
-        let mut tx = self.hub.inner().store.begin().await.expect("a transaction");
+        let store = &self.hub.inner().store;
+        let mut tx = store.begin().await.expect("a transaction");
         let until = tx.now().plus_millis(1_000);
         let epoch = sequencer::elect(&mut tx, "test", until).await.expect("elected").expect("free");
-        while sequencer::number(&mut tx, epoch, 500).await.expect("numbered") != Some(0) {}
         tx.commit().await.expect("committed");
+        while sequencer::number(store, epoch, 500).await.expect("numbered") != Some(0) {}
     }
 
     /// Numbers the log and finds nothing wrong.
