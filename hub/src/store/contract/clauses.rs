@@ -158,10 +158,13 @@ pub(super) async fn s2_what_was_rolled_back_leaves_nothing<P: Place>() {
     let mut tx = store.begin().await.unwrap();
     assert!(fresh(&mut tx, "a").await);
     // What nobody waits for fails at the latest with the commit, and takes all with it.
-    for _ in 0..2 {
-        contacts::make(&mut tx, &gone, &channel()).await.unwrap();
-    }
-    let twice = tx.commit().await;
+    let twice = async {
+        for _ in 0..2 {
+            contacts::make(&mut tx, &gone, &channel()).await?;
+        }
+        tx.commit().await
+    };
+    let twice = twice.await;
     assert!(matches!(twice, Err(StoreError::Constraint(_))), "{twice:?}");
     let mut reader = store.read().await.unwrap();
     for text in [
@@ -184,8 +187,11 @@ pub(super) async fn s3_unique_keys_hold_under_32_parallel_writers<P: Place>() {
             let mut tx = store.begin_for_worker().await.unwrap();
             let first = fresh(&mut tx, "the same").await;
             let known = somebody(&mut tx).await;
-            contacts::add_handles(&mut tx, &channel(), known.identity, &[handle]).await.unwrap();
-            let committed = tx.commit().await;
+            let committed = async {
+                contacts::add_handles(&mut tx, &channel(), known.identity, &[handle]).await?;
+                tx.commit().await
+            };
+            let committed = committed.await;
             if first {
                 committed.unwrap();
             } else {
