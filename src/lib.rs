@@ -11,11 +11,6 @@ pub use config::Config;
 
 use anyhow::Context as _;
 
-/// A message is many small pieces of memory for a short time, made on one thread and given back on
-/// another: what the system's allocator is slowest at (`benches/README.md`, T2 and T13).
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// What every command needs before anything else: the log, and a TLS provider for outgoing calls.
 pub fn prepare(config: &Config) -> anyhow::Result<()> {
     telemetry::start_log(&config.section("log")?)?;

@@ -259,7 +259,7 @@ fn licences_and_bans_hold() {
 #[test]
 fn the_two_commands_can_be_run() {
     use std::os::unix::fs::PermissionsExt as _;
-    for file in ["deploy/up", "tests/run", ".ci/run"] {
+    for file in ["deploy/up", "tests/run", "tests/services", ".ci/run"] {
         let mode = std::fs::metadata(root().join(file)).expect(file).permissions().mode();
         assert_ne!(mode & 0o111, 0, "{file} is not executable");
     }

@@ -23,9 +23,6 @@ mod rows;
 
 use std::time::Duration;
 
-// The allocator of the product, for product and floors alike.
-use loket as _;
-
 /// How often everything is measured, each time right beside its floor; the median is reported.
 pub(crate) const RUNS: usize = 3;
 /// How long each load lasts, after [`WARM_UP`].

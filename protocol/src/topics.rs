@@ -65,6 +65,11 @@ pub const TOPICS: &[(&str, &str)] = &[
     (REPORTS.name, REPORTS.group),
 ];
 
+/// The topics whose items of one key are carried out in their order, whatever process takes them. The
+/// others need none: only the head of each conversation is on `outbound`, and everything else stands
+/// for itself.
+pub const ORDERED: &[&str] = &[INBOUND.name];
+
 /// Every subject with its group.
 pub const SUBJECTS: &[(&str, &str)] =
     &[(CLAIMS.name, CLAIMS.group), (WEBCHAT.name, WEBCHAT.group), (SIGNALS.name, SIGNALS.group)];

@@ -4,6 +4,7 @@
 //! `contract/` runs them. The URL scheme chooses the backend. Payloads are bytes here; [`Wire`] is
 //! the thin typed handle that the rooms use.
 
+pub mod amqp;
 #[cfg(test)]
 pub(crate) mod contract;
 pub mod embedded;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use loket_protocol::topics::{Subject, Topic};
+use loket_protocol::topics::{ORDERED, Subject, Topic};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -36,6 +37,18 @@ pub struct Item {
     pub payload: Bytes,
     /// Follows a message through every process, for logs.
     pub trace: String,
+}
+
+/// What the publisher noted on an item, by which a consumer can check the order (`reliability-contract`
+/// §6). Within one epoch of one partition the numbers rise by one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Changes with every connection, and after a publish that failed.
+    pub epoch: String,
+    /// Which part of the topic.
+    pub partition: u16,
+    /// From 1.
+    pub number: u64,
 }
 
 /// How full a topic is for one group.
@@ -101,6 +114,18 @@ pub trait Bus: Send + Sync {
 
     /// Stops cleanly: what was promised is on disk, leases that are out go back.
     async fn close(&self);
+
+    /// The directory of this machine that it writes to, so that its room can be watched; `None` for a
+    /// backend on another machine.
+    fn directory(&self) -> Option<&Path> {
+        None
+    }
+
+    /// True when it was told to open although what it confirms may be forgotten
+    /// (`durability=relaxed`): shown on every health page (`reliability-contract` §1).
+    fn durability_is_relaxed(&self) -> bool {
+        false
+    }
 }
 
 /// An item that one member holds until it says what became of it. Dropping it gives it back (B4).
@@ -110,6 +135,10 @@ pub trait Lease: Send + Sync {
     fn item(&self) -> &Item;
     /// It was leased before and not acknowledged, also before a crash of the process (B4).
     fn leased_before(&self) -> bool;
+    /// What its publisher noted, where the backend itself does not keep the order.
+    fn stamp(&self) -> Option<&Stamp> {
+        None
+    }
     /// Done: it is not leased again, but after a crash within a second of this (B5).
     async fn ack(self: Box<Self>) -> Result<(), BusError>;
     /// Not done: it is given back now and keeps its place (B9).
@@ -119,20 +148,26 @@ pub trait Lease: Send + Sync {
 }
 
 /// Opens the bus at `url` with these topics and subjects, each with a group that hears it. The
-/// scheme chooses the backend: `embedded:DIR` is a directory of this machine, which is made if need
+/// scheme chooses the backend. `embedded:DIR` is a directory of this machine, which is made if need
 /// be. `embedded:DIR?durability=relaxed` allows a directory that does not keep what was confirmed,
-/// such as one in memory: for trials only.
+/// such as one in memory: for trials only. `amqp:` and `amqps:` are RabbitMQ, see [`amqp::open`].
 pub async fn open(
     url: &str,
     clock: Clock,
     topics: &[(&str, &str)],
     subjects: &[(&str, &str)],
 ) -> Result<Arc<dyn Bus>, BusError> {
-    let Some(("embedded", place)) = url.split_once(':') else {
-        let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
-        return Err(BusError::Refused(format!(
-            "bus.url has the scheme {scheme:?}, and the only one that there is so far is embedded:DIR"
-        )));
+    let place = match url.split_once(':') {
+        Some(("embedded", place)) => place,
+        Some(("amqp" | "amqps", _)) => {
+            return amqp::open(url, amqp::Options::new(ORDERED), clock, topics, subjects).await;
+        }
+        other => {
+            let scheme = other.map_or("", |(scheme, _)| scheme);
+            return Err(BusError::Refused(format!(
+                "bus.url has the scheme {scheme:?}; write embedded:DIR, or amqp://USER:PASSWORD@HOST/VHOST"
+            )));
+        }
     };
     let (dir, volatile_allowed) = match place.split_once('?') {
         None => (place, false),
@@ -234,9 +269,10 @@ mod tests {
     #[tokio::test]
     async fn an_address_that_cannot_be_opened_is_refused_with_what_to_change() {
         for (url, sentence) in [
-            ("amqp://guest:hunter2@host", "the only one that there is so far is embedded:DIR"),
-            ("nonsense", "the only one that there is so far is embedded:DIR"),
-            ("", "the only one that there is so far is embedded:DIR"),
+            ("amqp://guest:hunter2@host:many", "write amqp://USER:PASSWORD@HOST:PORT/VHOST"),
+            ("kafka://guest:hunter2@host", "the scheme \"kafka\"; write embedded:DIR, or amqp:"),
+            ("nonsense", "the scheme \"\"; write embedded:DIR"),
+            ("", "the scheme \"\"; write embedded:DIR"),
             ("embedded:", "names no directory"),
             ("embedded:?durability=relaxed", "names no directory"),
             ("embedded:dir?fast=yes", "?durability=relaxed"),
@@ -254,6 +290,8 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let url = format!("embedded:{}?durability=relaxed", home.path().display());
         let wire = Wire::new(open(&url, Clock::system(), TOPICS, SUBJECTS).await.unwrap());
+        assert_eq!(wire.bus().directory(), Some(home.path()));
+        assert!(wire.bus().durability_is_relaxed());
         let item = Wire::item("id".into(), "key".into(), "trace".into(), &["a", "value"]).unwrap();
         wire.publish(&PARKED, &[item]).await.unwrap();
         let lease = wire.lease(&PARKED, 1).await.unwrap().pop().unwrap();

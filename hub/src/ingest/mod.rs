@@ -10,6 +10,8 @@ mod carry;
 mod marking;
 mod messages;
 mod notices;
+#[cfg(test)]
+mod on_purpose;
 mod people;
 mod told;
 
@@ -205,6 +207,8 @@ impl Worker {
     async fn once(&self, items: &[&Item], deadline: Duration, acquits: bool) -> Result<Applied, Trouble> {
         let work = carry::read(self.kind, items).map_err(Trouble::Unfit)?;
         let may_free = work.may_free();
+        #[cfg(test)]
+        on_purpose::panic_on_purpose(items);
         let mut tx = self.inner.store.begin_for_worker().await?;
         let carried = async {
             let applied = work.carry_out(&mut tx, &self.inner).await?;

@@ -2,6 +2,7 @@
 
 use loket_protocol::time::Timestamp;
 
+use super::verify::count_before;
 use super::{Conn, StoreError, Tx, sql};
 use crate::requests::Idempotency;
 
@@ -70,6 +71,11 @@ pub(crate) async fn answer(
         .bind(sealed)
         .later(tx)
         .await
+}
+
+/// How many answers are from before `before`.
+pub(crate) async fn left(conn: &mut Conn, before: Timestamp) -> Result<i64, StoreError> {
+    count_before(conn, "SELECT COUNT(*) AS n FROM idempotency WHERE at < $1", before).await
 }
 
 /// Forgets answers from before `before`, some at a time.

@@ -3,6 +3,7 @@
 
 use loket_protocol::time::Timestamp;
 
+use super::verify::count_before;
 use super::{Conn, Row, Statement, StoreError, Tx, Value, listed, rows, sql};
 
 /// Where the effect of a key is.
@@ -118,6 +119,12 @@ pub(crate) async fn redirect(
         .bind(effect_id)
         .later(tx)
         .await
+}
+
+/// How many keys were to be kept until before `moment` only.
+pub(crate) async fn left(conn: &mut Conn, moment: Timestamp) -> Result<i64, StoreError> {
+    let text = "SELECT COUNT(*) AS n FROM inbox WHERE keep_until IS NOT NULL AND keep_until < $1";
+    count_before(conn, text, moment).await
 }
 
 /// Removes up to `limit` keys that were to be kept until before `now`; answers how many.

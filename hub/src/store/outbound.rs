@@ -7,7 +7,8 @@ use loket_protocol::outbound::OutboundMessage;
 use loket_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Conn, ROWS_MAX, Row, Statement, StoreError, Tx, json, listed, parts as text_of, rows, sql};
+use super::verify::of_ids;
+use super::{Conn, ROWS_MAX, Row, Statement, StoreError, Tx, json, parts as text_of, rows, sql};
 use crate::standing::{PartState, Standing};
 
 /// `due_at` of an unconfirmed part that waits for a person and no longer for a moment.
@@ -157,12 +158,8 @@ pub(crate) async fn of_many(
     conn: &mut Conn,
     messages: &[MessageId],
 ) -> Result<Vec<(MessageId, Result<Part, StoreError>)>, StoreError> {
-    if messages.is_empty() {
-        return Ok(Vec::new());
-    }
-    let values = messages.iter().map(|id| (*id).into()).collect();
-    let found =
-        listed(&[COLUMNS, "WHERE o.message_id IN"], values, "ORDER BY o.part").patiently().all(conn).await?;
+    let ids = messages.iter().copied();
+    let found = of_ids(conn, &[COLUMNS, "WHERE o.message_id IN"], ids, "ORDER BY o.part").await?;
     found.iter().map(|row| Ok((row.parsed("message_id")?, part_of(row)))).collect()
 }
 

@@ -60,6 +60,12 @@ pub(crate) async fn by_token(
     }))
 }
 
+/// When a session began.
+pub(crate) async fn began(conn: &mut Conn, id: SessionId) -> Result<Option<Timestamp>, StoreError> {
+    let row = sql("SELECT created_at FROM sessions WHERE id = $1").bind(id).first(conn).await?;
+    row.map(|row| row.time("created_at")).transpose()
+}
+
 /// Notes that a session was used.
 pub(crate) async fn used(tx: &mut Tx, id: SessionId) -> Result<(), StoreError> {
     let now = tx.now();

@@ -32,6 +32,15 @@ pub(crate) async fn lease(bus: &dyn Bus, topic: &str, group: &str, max: usize) -
     leased.expect("nothing was leased in time").unwrap()
 }
 
+/// So many leases of a topic, which must come, in one go or in several.
+pub(crate) async fn lease_many(bus: &dyn Bus, topic: &str, group: &str, count: usize) -> Vec<Box<dyn Lease>> {
+    let mut leases = Vec::new();
+    while leases.len() < count {
+        leases.extend(lease(bus, topic, group, count - leases.len()).await);
+    }
+    leases
+}
+
 /// The one lease that is ready.
 pub(crate) async fn lease_one(bus: &dyn Bus, topic: &str, group: &str) -> Box<dyn Lease> {
     lease(bus, topic, group, 1).await.pop().unwrap()
@@ -59,6 +68,15 @@ pub(crate) async fn drain(bus: &dyn Bus, topic: &str, group: &str) -> Vec<(Item,
 
 pub(crate) fn ids(came: &[(Item, bool)]) -> Vec<String> {
     came.iter().map(|(item, _)| item.id.clone()).collect()
+}
+
+/// The keys and their items, in the order in which they stand.
+pub(crate) fn lanes(items: &[Item]) -> HashMap<String, Vec<Item>> {
+    let mut lanes: HashMap<String, Vec<Item>> = HashMap::new();
+    for item in items {
+        lanes.entry(item.key.clone()).or_default().push(item.clone());
+    }
+    lanes
 }
 
 /// The ids of every key in the order in which they came.
@@ -193,7 +211,7 @@ pub(crate) async fn be_child<F: Fixture>() {
             }
         }
         Role::Lease => {
-            let leases = lease(&*bus, "line", "crew", 10).await;
+            let leases = lease_many(&*bus, "line", "crew", 10).await;
             for lease in &leases {
                 say(&lease.item().id);
             }
@@ -201,7 +219,7 @@ pub(crate) async fn be_child<F: Fixture>() {
             drop(leases);
         }
         Role::Acknowledge => {
-            for lease in lease(&*bus, "line", "crew", 10).await {
+            for lease in lease_many(&*bus, "line", "crew", 10).await {
                 let id = lease.item().id.clone();
                 lease.ack().await.unwrap();
                 say(&id);

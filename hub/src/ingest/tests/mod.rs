@@ -21,6 +21,7 @@ use loket_protocol::time::Timestamp;
 use serde_json::{Value, json};
 
 use super::apply;
+use super::on_purpose::PANICS;
 use crate::store::contacts::IdentityRow;
 use crate::store::trial::{Home, On};
 use crate::store::{Conn, Store, contacts, log, messages, sql};
