@@ -14,7 +14,7 @@ use crate::idempotency::Begun;
 use crate::passwords::{self, Checked};
 use crate::requests::{Idempotency, NewAgent, PAGE_MAX, Page, Principal, PrincipalBy, Written};
 use crate::store::audit::{self, Deed, OPERATOR};
-use crate::store::{StoreError, Tx, agents, keys, sessions};
+use crate::store::{StoreError, Tx, agents, keys, locks, sessions};
 use crate::tokens::{self, Bearer};
 use crate::{Hub, HubError};
 
@@ -165,6 +165,8 @@ impl Hub {
     /// admin cannot be disabled.
     pub async fn disable_agent(&self, by: &Principal, id: AgentId) -> Result<(), HubError> {
         let mut tx = self.inner().store.begin().await?;
+        // Two admins who disable each other must not both find that one is left.
+        locks::of_name(&mut tx, "who is an admin").await?;
         let row = agents::by_id(&mut tx, id).await?.ok_or(HubError::NotFound("agent"))?;
         if row.disabled_at.is_some() {
             return Ok(());

@@ -10,8 +10,8 @@ use crate::agents::note;
 use crate::delivery::{refresh, settle_sent};
 use crate::requests::{ChannelState, Principal};
 use crate::standing::{PartState, Standing};
-use crate::store::channels;
 use crate::store::outbound::{self, PartError};
+use crate::store::{channels, locks};
 use crate::{Hub, HubError};
 
 /// The most unconfirmed messages of one answer.
@@ -101,6 +101,7 @@ impl Hub {
         decision: Decision,
     ) -> Result<(), HubError> {
         let mut tx = self.inner().store.begin().await?;
+        locks::of_messages(&mut tx, &[message]).await?;
         let mut open = outbound::of_message(&mut tx, message).await?;
         if open.is_empty() {
             return Err(HubError::NotFound("message"));

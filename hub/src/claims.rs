@@ -68,12 +68,13 @@ impl Hub {
 
     async fn decide_all(&self, asked: &[Option<Claim>]) -> Result<Vec<ClaimAnswer>, StoreError> {
         let mut tx = self.inner().store.begin_for_worker().await?;
-        let mut answers = Vec::with_capacity(asked.len());
-        for claim in asked {
-            answers.push(match claim {
-                Some(claim) => decide(&mut tx, claim).await?,
-                None => ClaimAnswer::Refused,
-            });
+        let mut answers = vec![ClaimAnswer::Refused; asked.len()];
+        // In the order in which all lock parts.
+        let mut readable: Vec<_> =
+            asked.iter().zip(&mut answers).filter_map(|(c, a)| Some((c.as_ref()?, a))).collect();
+        readable.sort_by_key(|(claim, _)| (claim.dispatch.message_id, claim.dispatch.part));
+        for (claim, answer) in readable {
+            *answer = decide(&mut tx, claim).await?;
         }
         failpoint!("hub.claim.commit.before", StoreError::Passing("on purpose".to_owned()));
         tx.commit().await?;

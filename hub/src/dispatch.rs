@@ -27,6 +27,8 @@ const GAUGES: Duration = Duration::from_secs(5);
 const HEADS_MAX: u32 = 64;
 /// How many overdue parts share one commit.
 const OVERDUE_MAX: u32 = 64;
+/// How long heads belong to the dispatcher that took them, until it has noted that they are published.
+const TAKEN_MS: i64 = 10_000;
 /// How long after publishing a dispatch that nobody claimed is published again; it doubles.
 const REPEAT_MS: i64 = 60_000;
 /// The longest such wait.
@@ -105,6 +107,7 @@ impl Hub {
         tokio::select! {
             () = stop.cancelled() => {}
             () = self.inner().kick.notified() => {}
+            () = self.inner().store.outgoing().notified() => {}
             () = woken(wakes) => {}
             () = tokio::time::sleep(POLL) => {}
         }
@@ -125,6 +128,9 @@ impl Hub {
             .map(|row| row.channel)
             .collect();
         drop(reader);
+        if self.inner().store.is_shared() && !heads.is_empty() {
+            heads = self.take_heads(now).await?;
+        }
         let mut more = heads.len() == HEADS_MAX as usize;
         let damaged: Vec<Part> = heads.extract_if(.., |part| part.payload.is_none()).collect();
         let all_at_once = overdue.len() == OVERDUE_MAX as usize;
@@ -138,6 +144,15 @@ impl Hub {
             self.publish(&heads, &trials, now).await?;
         }
         Ok(more)
+    }
+
+    /// Of several dispatchers each takes other heads: two that publish the same ones are harmless, because
+    /// one claim is granted, and do twice the work. A crash before publishing costs [`TAKEN_MS`].
+    async fn take_heads(&self, now: Timestamp) -> Result<Vec<Part>, HubError> {
+        let mut tx = self.inner().store.begin_for_worker().await?;
+        let heads = outbound::take_due_heads(&mut tx, now, now.plus_millis(TAKEN_MS), HEADS_MAX).await?;
+        tx.commit().await?;
+        Ok(heads)
     }
 
     /// Takes up one part that waited too long or cannot be sent. What is wrong with it alone stops
@@ -177,6 +192,9 @@ impl Hub {
         failpoint!("hub.dispatch.publish.after", HubError::Unavailable("on purpose".to_owned()));
         metrics::counter!("loket_outbound_published_total").increment(heads.len() as u64);
         let mut tx = self.inner().store.begin_for_worker().await?;
+        // In the order in which all lock parts.
+        let mut heads: Vec<&Part> = heads.iter().collect();
+        heads.sort_by_key(|part| (part.message, part.index));
         for part in heads {
             let again = now.plus_millis(repeat_after_ms(part.published_times));
             outbound::published(&mut tx, part, again).await?;

@@ -100,6 +100,8 @@ impl Hub {
     /// Starts all workers of the hub; they end when `tasks` are told to stop.
     pub fn start(&self, tasks: &Tasks) {
         let inner = &self.inner;
+        let (store, stop) = (inner.store.clone(), tasks.stop_sign());
+        tasks.spawn("news", async move { store.listen(stop).await });
         ingest::start(inner, tasks);
         sequencer::start(inner, tasks);
         sweeps::start(inner, tasks);

@@ -51,8 +51,12 @@ impl Hub {
         if !fits {
             return Err(HubError::invalid("Idempotency-Key", "1 to 255 visible ASCII characters"));
         }
-        if idempotency::take(tx, principal, &idem).await? {
-            return Ok(Begun::Fresh(Once { principal: principal.to_owned(), idem: Some(idem) }));
+        match idempotency::take(tx, principal, &idem).await {
+            Ok(true) => return Ok(Begun::Fresh(Once { principal: principal.to_owned(), idem: Some(idem) })),
+            Ok(false) => {}
+            // The first one has its key and is not done yet.
+            Err(error) if error.is_passing() => return Err(HubError::IdempotencyInFlight),
+            Err(error) => return Err(error.into()),
         }
         let Some(kept) = idempotency::kept(tx, principal, &idem).await? else {
             return Err(HubError::IdempotencyInFlight);

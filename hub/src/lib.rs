@@ -33,6 +33,10 @@ mod threads;
 mod tokens;
 #[cfg(test)]
 mod trials;
+#[cfg(test)]
+#[path = "trials/mod.rs"]
+#[expect(clippy::duplicate_mod, reason = "the same tests on the other store (store/trial.rs)")]
+mod trials_on_postgres;
 mod verify;
 mod webchat;
 mod worker;

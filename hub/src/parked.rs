@@ -18,7 +18,7 @@ use crate::seal::MasterKey;
 use crate::store::audit::{self, Deed};
 use crate::store::inbox::{self, Claim, Effect};
 use crate::store::parked::{self, NewParked, ParkedRow};
-use crate::store::{StoreError, Tx, log};
+use crate::store::{StoreError, Tx, locks, log};
 
 /// What the raw bytes of a parked part of a callback are: a whole callback body with that part alone.
 const CALLBACK: &str = "callback";
@@ -163,6 +163,8 @@ pub(crate) async fn take(tx: &mut Tx, key: &MasterKey, problem: Problem) -> Resu
     if piece.of <= 1 {
         return park(tx, key, Parking { raw: Some(bytes), ..parking }).await;
     }
+    // Whoever brings the last piece must see all others.
+    locks::of_name(tx, &item_key).await?;
     match parked::of_key(tx, &item_key).await? {
         // All is there already: a repeat, counted by its first piece.
         Some((_, true)) if piece.number == 0 => return park(tx, key, parking).await,

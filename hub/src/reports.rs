@@ -15,7 +15,7 @@ use crate::settings::UnconfirmedPolicy;
 use crate::standing::{News, PartState, Standing};
 use crate::store::inbox::{self, Effect};
 use crate::store::outbound::{self, Part, PartError, Terms};
-use crate::store::{StoreError, Tx, channels, contacts, statuses};
+use crate::store::{StoreError, Tx, channels, contacts, locks, statuses};
 
 /// How long a report's key is kept (`reliability-contract` §5).
 const KEY_KEPT_MS: i64 = 14 * 24 * 3_600_000;
@@ -181,6 +181,7 @@ impl Inner {
 
     /// A part whose report or settlement is overdue, taken up again inside `tx`.
     pub(crate) async fn overdue(&self, tx: &mut Tx, part: &Part) -> Result<(), StoreError> {
+        locks::of_messages(tx, &[part.message]).await?;
         // It was read outside this transaction: it may have moved on.
         let Some(mut part) = outbound::part(tx, part.message, part.index).await? else { return Ok(()) };
         if part.due_at > tx.now() {

@@ -12,6 +12,7 @@ use loket_protocol::event::EventType;
 use loket_protocol::ids::{IdentityId, MessageId, ParkedId, ThreadId};
 use loket_protocol::inbound::{Fact, INBOUND_VERSION, InboundEvent, MessageFact};
 use loket_protocol::message::{Content, Message};
+use loket_protocol::outbound::Dispatch;
 use loket_protocol::time::Timestamp;
 
 use super::people::People;
@@ -20,7 +21,7 @@ use crate::parked::Placeholder;
 use crate::store::contacts::{self, Touch};
 use crate::store::inbox::{self, Claim, Effect};
 use crate::store::messages::About;
-use crate::store::{ROWS_MAX, StoreError, Tx, channels, log, messages, parked, together};
+use crate::store::{ROWS_MAX, StoreError, Tx, channels, locks, log, messages, parked, together};
 
 /// How long keys are kept whose effect is no message (`reliability-contract` §5).
 const KEEP_MS: i64 = 14 * 24 * 60 * 60 * 1000;
@@ -220,6 +221,29 @@ async fn look(tx: &mut Tx, works: &[Work<'_>], before: &mut Before) -> Result<Ve
     inbox::new(fresh)
 }
 
+/// Provider ids of messages that a fact is about.
+fn targets(fact: &Fact) -> Vec<&str> {
+    match fact {
+        Fact::Status(status) => vec![&status.target],
+        Fact::Watermark(watermark) => watermark.external_ids.iter().map(String::as_str).collect(),
+        Fact::Reaction(reaction) => vec![&reaction.target],
+        Fact::Edit(edit) => vec![&edit.target],
+        Fact::Revoke(revoke) => vec![&revoke.target],
+        Fact::Feedback(feedback) => vec![&feedback.target],
+        _ => Vec::new(),
+    }
+}
+
+/// The message of ours that a fact names by our own id.
+fn sent_here(fact: &Fact) -> Option<MessageId> {
+    let outbox_id = match fact {
+        Fact::Status(status) => status.outbox_id.as_deref(),
+        Fact::Echo(said) => said.outbox_id.as_deref(),
+        _ => None,
+    };
+    Some(Dispatch::from_outbox_id(outbox_id?)?.message_id)
+}
+
 fn effect_of(fact: &Fact) -> Effect {
     match fact {
         Fact::Message(_) | Fact::Echo(_) | Fact::History(_) => Effect::Message,
@@ -245,6 +269,7 @@ impl Batch<'_> {
     async fn carry_out(&mut self, works: &[Work<'_>]) -> Result<(), StoreError> {
         let events: Vec<&InboundEvent> = works.iter().map(|work| work.event).collect();
         self.people.load(self.tx, &events).await?;
+        self.lock(&events).await?;
         for work in works.iter().filter(|work| work.parked.is_some()) {
             let effect = effect_of(&work.event.fact);
             let id = (effect == Effect::Message).then(|| work.message.to_string());
@@ -262,6 +287,25 @@ impl Batch<'_> {
             }
         }
         self.move_forward(works).await
+    }
+
+    /// Locks all threads that the events may touch, at once and in order, and reads again how they stand.
+    async fn lock(&mut self, events: &[&InboundEvent]) -> Result<(), StoreError> {
+        if !self.tx.is_shared() {
+            return Ok(());
+        }
+        let named: Vec<(&ChannelAccount, &str)> = events
+            .iter()
+            .flat_map(|event| targets(&event.fact).into_iter().map(|id| (&event.channel, id)))
+            .collect();
+        let sent: Vec<MessageId> = events.iter().filter_map(|event| sent_here(&event.fact)).collect();
+        let mut threads = locks::threads_named(self.tx, &named).await?;
+        threads.extend(locks::threads_of(self.tx, &sent).await?);
+        threads.extend(self.people.threads());
+        for (thread, status) in locks::of_threads(self.tx, threads).await? {
+            self.people.stands(thread, status);
+        }
+        Ok(())
     }
 
     async fn carry_out_run(&mut self, run: &[Work<'_>]) -> Result<(), StoreError> {

@@ -13,7 +13,7 @@ use super::{Applied, apply};
 use crate::hub::Inner;
 use crate::parked::{self, Parking, Placeholder};
 use crate::store::upkeep::{self, RawPart};
-use crate::store::{StoreError, Tx};
+use crate::store::{StoreError, Tx, locks};
 
 /// A topic that ingest reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,6 +210,8 @@ impl Work {
                 Ok(Applied::default())
             }
             Self::Reports(reports) => {
+                let about: Vec<_> = reports.iter().map(|report| report.dispatch.message_id).collect();
+                locks::of_messages(tx, &about).await?;
                 for report in reports {
                     inner.apply_report(tx, &report).await?;
                 }

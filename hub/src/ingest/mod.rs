@@ -12,11 +12,17 @@ mod carry;
 mod marking;
 mod messages;
 mod notices;
+#[cfg(test)]
+mod on_purpose;
 mod people;
 mod told;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+#[path = "tests/mod.rs"]
+#[expect(clippy::duplicate_mod, reason = "the same tests on the other store (store/trial.rs)")]
+mod tests_on_postgres;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -215,7 +221,7 @@ impl Worker {
         let work = carry::read(self.kind, items).map_err(Trouble::Unfit)?;
         let may_free = work.may_free();
         #[cfg(test)]
-        tests::panic_on_purpose(items);
+        on_purpose::panic_on_purpose(items);
         let mut tx = self.inner.store.begin_for_worker().await?;
         let carried = async {
             let applied = work.carry_out(&mut tx, &self.inner).await?;

@@ -17,7 +17,7 @@ use loket_protocol::time::Timestamp;
 use serde_json::json;
 
 use crate::store::contacts::{self, Known, Leads};
-use crate::store::{Conn, ROWS_MAX, StoreError, Tx, log};
+use crate::store::{Conn, ROWS_MAX, StoreError, Tx, locks, log};
 
 /// Somebody, as far as one transaction needs to know them.
 #[derive(Clone, Debug)]
@@ -62,9 +62,12 @@ impl People {
     }
 
     /// Looks up everybody whom these events name, in as few statements as can be.
-    pub(super) async fn load(&mut self, conn: &mut Conn, events: &[&InboundEvent]) -> Result<(), StoreError> {
+    pub(super) async fn load(&mut self, tx: &mut Tx, events: &[&InboundEvent]) -> Result<(), StoreError> {
         let wanted = self.named_by(events.iter().copied());
-        self.look_up(conn, &wanted).await?;
+        self.look_up(tx, &wanted).await?;
+        if tx.is_shared() {
+            self.reserve(tx).await?;
+        }
         let mut told: BTreeSet<usize> = BTreeSet::new();
         for event in events {
             let handles = event.customer.iter().flat_map(|customer| &customer.handles);
@@ -72,7 +75,42 @@ impl People {
             let mut found = handles.filter_map(|handle| self.led(&event.channel, handle, event.at));
             told.extend(found.next().filter(|_| names_lead_nowhere));
         }
-        self.load_handles(conn, &told.into_iter().collect::<Vec<_>>()).await
+        self.load_handles(tx, &told.into_iter().collect::<Vec<_>>()).await
+    }
+
+    /// Locks the addresses of strangers and looks them up again, so that of two who meet one at the same
+    /// time the second finds whom the first has made.
+    async fn reserve(&mut self, tx: &mut Tx) -> Result<(), StoreError> {
+        let strangers: Vec<(ChannelAccount, Handle)> = self
+            .leads
+            .iter()
+            .flat_map(|(channel, handles)| {
+                handles.iter().map(move |(handle, leads)| (channel, handle, leads))
+            })
+            .filter(|(.., leads)| leads.is_empty())
+            .map(|(channel, handle, _)| (channel.clone(), handle.clone()))
+            .collect();
+        if strangers.is_empty() {
+            return Ok(());
+        }
+        let name = |(channel, handle): &(ChannelAccount, Handle)| {
+            format!("{channel}|{}|{}", handle.kind.as_str(), handle.value)
+        };
+        locks::of_names(tx, strangers.iter().map(name)).await?;
+        let strangers: Vec<_> = strangers.iter().map(|(channel, handle)| (channel, handle)).collect();
+        self.look_up(tx, &strangers).await
+    }
+
+    /// The threads of all of them.
+    pub(super) fn threads(&self) -> impl Iterator<Item = ThreadId> {
+        self.persons.iter().map(|person| person.thread)
+    }
+
+    /// How a thread stands, now that nobody else changes it.
+    pub(super) fn stands(&mut self, thread: ThreadId, status: ThreadStatus) {
+        for person in self.persons.iter_mut().filter(|person| person.thread == thread) {
+            person.open = status == ThreadStatus::Open;
+        }
     }
 
     fn unknown<'e>(

@@ -51,9 +51,9 @@ pub(crate) async fn make(tx: &mut Tx, agent: &Agent, password_hash: &str) -> Res
     Ok(made == 1)
 }
 
-/// An agent by their id.
+/// An agent by their id; in a transaction that writes nobody disables them before its end.
 pub(crate) async fn by_id(conn: &mut Conn, id: AgentId) -> Result<Option<AgentRow>, StoreError> {
-    let row = parts(&[SELECT, "WHERE id = $1"]).bind(id).first(conn).await?;
+    let row = parts(&[SELECT, "WHERE id = $1"]).bind(id).locking("agents").first(conn).await?;
     row.as_ref().map(agent).transpose()
 }
 

@@ -6,7 +6,7 @@ use loket_protocol::time::Timestamp;
 use serde_json::json;
 
 use super::outbound::channel as channel_of;
-use super::{Conn, Row, StoreError, Tx, log, sql};
+use super::{Conn, Row, Statement, StoreError, Tx, log, sql};
 
 /// How exact the time of the last sending is: it is not written more often.
 const SENT_GRAIN_MS: i64 = 1_000;
@@ -51,12 +51,14 @@ fn row_of(row: &Row) -> Result<ChannelRow, StoreError> {
 
 /// One channel account; `None` before anything is known of it.
 pub(crate) async fn one(conn: &mut Conn, channel: &ChannelAccount) -> Result<Option<ChannelRow>, StoreError> {
-    let row = super::parts(&[SELECT, "WHERE channel_kind = $1 AND account = $2"])
+    let row = row_by(channel).first(conn).await?;
+    row.as_ref().map(row_of).transpose()
+}
+
+fn row_by(channel: &ChannelAccount) -> Statement {
+    super::parts(&[SELECT, "WHERE channel_kind = $1 AND account = $2"])
         .bind(&channel.kind)
         .bind(&channel.account)
-        .first(conn)
-        .await?;
-    row.as_ref().map(row_of).transpose()
 }
 
 /// All that anything is known of.
@@ -86,7 +88,8 @@ pub(crate) async fn set_health(
     health: ChannelHealth,
     sentence: Option<&str>,
 ) -> Result<(), StoreError> {
-    let before = one(tx, channel).await?;
+    let before = row_by(channel).locking("channels").first(tx).await?;
+    let before = before.as_ref().map(row_of).transpose()?;
     ensure(tx, channel).await?;
     let known = before.as_ref().map(|row| row.health);
     let now = tx.now();

@@ -1,6 +1,7 @@
 //! What can go wrong in the store, sorted by what the caller does about it.
 
 use sqlx::error::DatabaseError;
+use sqlx::postgres::PgDatabaseError;
 
 use crate::error::HubError;
 
@@ -63,16 +64,43 @@ impl StoreError {
             _ => Self::Other(words),
         }
     }
+
+    /// By SQLSTATE (postgresql.org/docs/current/errcodes-appendix.html). The words of a broken rule name
+    /// the rule and no value: what the server says beside them is not kept.
+    fn from_postgres(error: &dyn DatabaseError) -> Self {
+        let words = error.message().to_owned();
+        let code = error.code().unwrap_or_default();
+        let class = code.get(..2).unwrap_or_default();
+        match (code.as_ref(), class) {
+            // Serialisation, deadlock, a lock that was not free in time, a statement that took too long, a
+            // transaction that stood idle for too long: all of it was taken back.
+            ("40001" | "40P01" | "55P03" | "57014" | "25P03", _) => Self::Passing(words),
+            ("53100", _) => Self::Full,
+            (_, "23") => Self::Constraint(words),
+            ("XX001" | "XX002", _) => Self::Damaged(words),
+            // Connections, who may connect, the server's means and its operator; a primary that became a
+            // standby.
+            ("25006", _) | (_, "08" | "28" | "53" | "57" | "58") => Self::Away(words),
+            _ => Self::Other(words),
+        }
+    }
 }
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match error {
-            sqlx::Error::Database(inner) => Self::from_sqlite(inner.as_ref()),
+            sqlx::Error::Database(inner) => match inner.try_downcast_ref::<PgDatabaseError>() {
+                Some(error) => Self::from_postgres(error),
+                None => Self::from_sqlite(inner.as_ref()),
+            },
             sqlx::Error::PoolTimedOut => Self::Passing("no connection came free in time".to_owned()),
             sqlx::Error::PoolClosed => Self::Away("it is closed".to_owned()),
             sqlx::Error::WorkerCrashed => Self::Away("its worker has ended".to_owned()),
             sqlx::Error::Io(inner) => Self::Away(inner.to_string()),
+            // What the server said made no sense, or nobody may trust what it says: its connection is given up.
+            sqlx::Error::Protocol(words) => Self::Away(words),
+            sqlx::Error::Tls(inner) => Self::Away(inner.to_string()),
+            sqlx::Error::BeginFailed => Self::Away("a transaction could not be begun".to_owned()),
             sqlx::Error::ColumnDecode { index, source } => Self::unreadable(&index, source),
             other => Self::Other(other.to_string()),
         }

@@ -49,6 +49,9 @@ pub(crate) struct Claim {
 /// Writes keys and answers those that are new, to be read by [`new`]; at most `ROWS_MAX`. One that was
 /// there before is absorbed: its effect must not be done again. The keys of one call differ.
 pub(crate) fn claiming(keys: &[Claim]) -> Statement {
+    // In one order everywhere, so that two who have the same keys wait for each other in one direction only.
+    let mut keys: Vec<&Claim> = keys.iter().collect();
+    keys.sort_unstable_by(|a, b| a.key.cmp(&b.key));
     let values = keys
         .iter()
         .flat_map(|key| -> [Value; 5] {

@@ -8,7 +8,7 @@ use loket_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::verify::of_ids;
-use super::{Conn, ROWS_MAX, Row, StoreError, Tx, json, parts as text_of, rows, sql};
+use super::{Conn, ROWS_MAX, Row, Statement, StoreError, Tx, json, parts as text_of, rows, sql};
 use crate::standing::{PartState, Standing};
 
 /// `due_at` of an unconfirmed part that waits for a person and no longer for a moment.
@@ -131,11 +131,12 @@ fn readable(found: &[Row]) -> Vec<Part> {
     parts
 }
 
-/// One part.
+/// One part; in a transaction that writes it stays as it is until the end.
 pub(crate) async fn part(conn: &mut Conn, message: MessageId, part: u32) -> Result<Option<Part>, StoreError> {
     let row = text_of(&[COLUMNS, "WHERE o.message_id = $1 AND o.part = $2"])
         .bind(message)
         .bind(part)
+        .locking("o")
         .first(conn)
         .await?;
     row.as_ref().map(part_of).transpose()
@@ -143,8 +144,11 @@ pub(crate) async fn part(conn: &mut Conn, message: MessageId, part: u32) -> Resu
 
 /// All parts of a message, in order; none for what does not go over the bus.
 pub(crate) async fn of_message(conn: &mut Conn, message: MessageId) -> Result<Vec<Part>, StoreError> {
-    let found =
-        text_of(&[COLUMNS, "WHERE o.message_id = $1 ORDER BY o.part"]).bind(message).all(conn).await?;
+    let found = text_of(&[COLUMNS, "WHERE o.message_id = $1 ORDER BY o.part"])
+        .bind(message)
+        .locking("o")
+        .all(conn)
+        .await?;
     found.iter().map(part_of).collect()
 }
 
@@ -203,11 +207,12 @@ pub(crate) async fn insert(
         .run(tx)
         .await?;
     }
+    tx.has_queued();
     Ok(())
 }
 
-/// Writes where a part stands now, if it still stood as `was`. Within one transaction nobody else
-/// can have moved it; on a backend with several writers this is what refuses the second one.
+/// Writes where a part stands now, if it still stood as `was`. Nobody else can have moved it since it was
+/// read in the same transaction; this is what would refuse the second one.
 pub(crate) async fn save(tx: &mut Tx, part: &Part, was: &Standing<String>) -> Result<(), StoreError> {
     let error = part.error.as_ref().map(json).transpose()?;
     let touched =
@@ -241,7 +246,12 @@ pub(crate) async fn save(tx: &mut Tx, part: &Part, was: &Standing<String>) -> Re
 /// The heads that are due: of each conversation the first open part, when it is queued and its
 /// channel account is not held.
 pub(crate) async fn due_heads(conn: &mut Conn, now: Timestamp, most: u32) -> Result<Vec<Part>, StoreError> {
-    let found = text_of(&[
+    let found = heads(now, most).all(conn).await?;
+    Ok(readable(&found))
+}
+
+fn heads(now: Timestamp, most: u32) -> Statement {
+    text_of(&[
         COLUMNS,
         "WHERE o.state = 'queued' AND o.due_at <= $1 AND NOT ",
         BLOCKED,
@@ -250,9 +260,35 @@ pub(crate) async fn due_heads(conn: &mut Conn, now: Timestamp, most: u32) -> Res
     ])
     .bind(now)
     .bind(most)
-    .all(conn)
-    .await?;
-    Ok(readable(&found))
+}
+
+/// The same for one of several dispatchers: those that no other has just taken, and nobody else finds
+/// them before `until`. One that cannot be read is left as it is.
+pub(crate) async fn take_due_heads(
+    tx: &mut Tx,
+    now: Timestamp,
+    until: Timestamp,
+    most: u32,
+) -> Result<Vec<Part>, StoreError> {
+    let found = heads(now, most).locking("o SKIP LOCKED").all(tx).await?;
+    let mut taken = readable(&found);
+    let mut values = Vec::new();
+    for part in taken.iter_mut().filter(|part| part.payload.is_some()) {
+        part.due_at = until;
+        values.extend([part.message.into(), part.index.into(), until.into()]);
+    }
+    if !values.is_empty() {
+        rows(
+            "WITH taken (message, number, until) AS (VALUES",
+            3,
+            values,
+            ") UPDATE outbound SET due_at = taken.until FROM taken \
+             WHERE outbound.message_id = taken.message AND outbound.part = taken.number",
+        )
+        .run(tx)
+        .await?;
+    }
+    Ok(taken)
 }
 
 /// Notes that a dispatch was published, unless it moved meanwhile.

@@ -3,7 +3,7 @@
 use loket_protocol::ids::{MessageId, ParkedId};
 use loket_protocol::time::Timestamp;
 
-use super::{Conn, Row, StoreError, Tx, parts, sql};
+use super::{Conn, Row, StoreError, Tx, locks, parts, sql};
 use crate::requests::ParkedItem;
 
 /// An item to be parked.
@@ -44,9 +44,10 @@ pub(crate) async fn waiting(conn: &mut Conn) -> Result<i64, StoreError> {
     row.map_or(Ok(0), |row| row.int("n"))
 }
 
-/// The number that the next parked item gets.
-pub(crate) async fn next_number(conn: &mut Conn) -> Result<i64, StoreError> {
-    let row = sql("SELECT COALESCE(MAX(number), 0) + 1 AS n FROM parked").first(conn).await?;
+/// The number that the next parked item gets; whoever else wants one waits for this transaction.
+pub(crate) async fn next_number(tx: &mut Tx) -> Result<i64, StoreError> {
+    locks::of_name(tx, "the number of a parked item").await?;
+    let row = sql("SELECT COALESCE(MAX(number), 0) + 1 AS n FROM parked").first(tx).await?;
     row.map_or(Ok(1), |row| row.int("n"))
 }
 

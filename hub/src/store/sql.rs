@@ -1,5 +1,5 @@
 //! The one mechanism by which every statement runs: a text with `$1 …`, its values, and a connection
-//! of whatever backend. A second backend is a second arm of [`Conn`]; no call site changes.
+//! of whatever backend. A backend is an arm of [`Conn`] and of [`Row`]; no call site knows which one it is.
 
 use std::time::Duration;
 
@@ -8,15 +8,17 @@ use loket_protocol::time::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgRow, Postgres};
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
 use sqlx::{Arguments as _, AssertSqlSafe, Either, Executor as _, Row as _, SqlSafeStr as _, SqlStr, Sqlite};
 use tokio::sync::OwnedMutexGuard;
 
 use super::dialect::Writer;
 use super::error::StoreError;
+use super::postgres::Session;
 
 /// How long one statement may take (`reliability-contract` §12).
-const STATEMENT_DEADLINE: Duration = Duration::from_secs(2);
+pub(super) const STATEMENT_DEADLINE: Duration = Duration::from_secs(2);
 /// How long a statement of an operator's check may take, who waits for it and holds nothing up.
 const PATIENT_DEADLINE: Duration = Duration::from_mins(10);
 /// The longest list of rows or values in one statement; the backends allow some 32,000 values.
@@ -26,6 +28,8 @@ pub(crate) const ROWS_MAX: usize = 512;
 pub(crate) enum Conn {
     /// To a SQLite file.
     Sqlite(SqliteConn),
+    /// To a PostgreSQL server.
+    Postgres(Session),
 }
 
 /// A connection to a SQLite file.
@@ -37,9 +41,9 @@ pub(crate) struct SqliteConn {
 
 /// What a statement answered.
 #[derive(Default)]
-struct Told {
-    touched: u64,
-    rows: Vec<Row>,
+pub(super) struct Told {
+    pub(super) touched: u64,
+    pub(super) rows: Vec<Row>,
 }
 
 enum Held {
@@ -87,7 +91,7 @@ impl SqliteConn {
                     let rows = std::mem::take(&mut rows);
                     all.push(Told { touched: outcome.rows_affected(), rows });
                 }
-                Either::Right(row) => rows.push(Row(row)),
+                Either::Right(row) => rows.push(Row::Sqlite(row)),
             }
         }
         Ok(all.split_off(before))
@@ -109,14 +113,41 @@ impl Conn {
         Self::Sqlite(SqliteConn { held: Held::Writer(writer), later: Vec::new() })
     }
 
-    /// Runs these in a transaction that is not synced by itself; all rows that they answer.
-    pub(super) async fn run_unsynced(&mut self, steps: Vec<Statement>) -> Result<Vec<Row>, StoreError> {
+    /// Runs these in a transaction of their own, on SQLite in one that is not synced by itself; all rows
+    /// that they answer.
+    pub(super) async fn run_repeatable(&mut self, steps: Vec<Statement>) -> Result<Vec<Row>, StoreError> {
         match self {
             Self::Sqlite(open) => {
                 let told = within(STATEMENT_DEADLINE, open.unsynced(steps)).await?;
-                Ok(told.into_iter().map(Row).collect())
+                Ok(told.into_iter().map(Row::Sqlite).collect())
+            }
+            Self::Postgres(session) => {
+                let told = session.together(steps).await?;
+                session.commit().await?;
+                Ok(told.into_iter().flat_map(|told| told.rows).collect())
             }
         }
+    }
+
+    /// Makes durable what was done in its transaction.
+    pub(super) async fn commit(&mut self) -> Result<(), StoreError> {
+        match self {
+            // Without a deadline: a disk that is slow now would be found to have committed later.
+            Self::Sqlite(open) => open.visit_once(sql("COMMIT")).await.map(|_| ()),
+            Self::Postgres(session) => session.commit().await,
+        }
+    }
+
+    async fn told(&mut self, statement: Statement) -> Result<Told, StoreError> {
+        match self {
+            Self::Sqlite(open) => within(statement.deadline, open.visit_once(statement)).await,
+            Self::Postgres(session) => session.told(statement).await,
+        }
+    }
+
+    /// Whether others may be writing while this one does.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self, Self::Postgres(_))
     }
 
     /// Says how a transaction on it ended, which whoever holds it next must know.
@@ -147,16 +178,23 @@ pub(crate) enum Value {
 }
 
 /// A row of an answer; columns by name.
-pub(crate) struct Row(SqliteRow);
+pub(crate) enum Row {
+    /// Of SQLite.
+    Sqlite(SqliteRow),
+    /// Of PostgreSQL.
+    Postgres(PgRow),
+}
 
 /// A statement with its values.
 pub(crate) struct Statement {
-    text: Text,
-    values: Vec<Value>,
-    deadline: Duration,
+    pub(super) text: Text,
+    pub(super) values: Vec<Value>,
+    pub(super) deadline: Duration,
+    /// The table whose rows stay as they were read, by its name in the statement.
+    pub(super) locking: Option<&'static str>,
 }
 
-enum Text {
+pub(super) enum Text {
     Fixed(&'static str),
     Parts(String),
     /// A list of rows: what stands before it, values in a row, rows, what stands after it.
@@ -227,7 +265,15 @@ impl Text {
 
 impl Statement {
     fn of(text: Text, values: Vec<Value>) -> Self {
-        Self { text, values, deadline: STATEMENT_DEADLINE }
+        Self { text, values, deadline: STATEMENT_DEADLINE, locking: None }
+    }
+
+    /// In a transaction that writes, the rows of `table` (by its name in the statement) stay as they
+    /// were read until its end; whoever else wants to change them waits. It goes behind the text, which
+    /// is a plain `SELECT`. On SQLite it says nothing: nobody else writes there.
+    pub(crate) fn locking(mut self, table: &'static str) -> Self {
+        self.locking = Some(table);
+        self
     }
 
     /// Binds the next value.
@@ -244,36 +290,23 @@ impl Statement {
 
     /// Runs it with the next statement, or with the commit: for what nobody waits for, because each
     /// visit to a SQLite file costs two changes of thread. What goes wrong with it goes wrong then, and
-    /// with the whole transaction. It must not answer with rows.
-    #[expect(clippy::unused_async, reason = "a backend without such visits runs it at once")]
+    /// with the whole transaction. It must not answer with rows. PostgreSQL runs it at once.
     pub(crate) async fn later(self, conn: &mut Conn) -> Result<(), StoreError> {
         match conn {
             Conn::Sqlite(open) => open.later.push(self),
+            Conn::Postgres(session) => drop(session.told(self).await?),
         }
         Ok(())
     }
 
     /// Runs it; answers how many rows it touched.
     pub(crate) async fn run(self, conn: &mut Conn) -> Result<u64, StoreError> {
-        let deadline = self.deadline;
-        match conn {
-            Conn::Sqlite(open) => within(deadline, async { Ok(open.visit_once(self).await?.touched) }).await,
-        }
-    }
-
-    /// Runs it however long it takes.
-    pub(crate) async fn run_to_the_end(self, conn: &mut Conn) -> Result<(), StoreError> {
-        match conn {
-            Conn::Sqlite(open) => open.visit_once(self).await.map(|_| ()),
-        }
+        Ok(conn.told(self).await?.touched)
     }
 
     /// All rows of its answer.
     pub(crate) async fn all(self, conn: &mut Conn) -> Result<Vec<Row>, StoreError> {
-        let deadline = self.deadline;
-        match conn {
-            Conn::Sqlite(open) => within(deadline, async { Ok(open.visit_once(self).await?.rows) }).await,
-        }
+        Ok(conn.told(self).await?.rows)
     }
 
     /// The first row of its answer, if there is one.
@@ -299,12 +332,11 @@ impl Statement {
 
 /// Runs these one after another, as if by themselves; the rows that each answers.
 pub(crate) async fn together(conn: &mut Conn, steps: Vec<Statement>) -> Result<Vec<Vec<Row>>, StoreError> {
-    match conn {
-        Conn::Sqlite(open) => {
-            let told = within(STATEMENT_DEADLINE, open.visit(steps)).await?;
-            Ok(told.into_iter().map(|told| told.rows).collect())
-        }
-    }
+    let told = match conn {
+        Conn::Sqlite(open) => within(STATEMENT_DEADLINE, open.visit(steps)).await?,
+        Conn::Postgres(session) => session.together(steps).await?,
+    };
+    Ok(told.into_iter().map(|told| told.rows).collect())
 }
 
 /// Statements as one text with one list of values. Placeholders without a number take the first values
@@ -373,16 +405,23 @@ async fn within<T>(
 ) -> Result<T, StoreError> {
     match tokio::time::timeout(deadline, work).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(StoreError::Passing("a statement took too long".to_owned())),
+        Err(_) => Err(took_too_long()),
     }
 }
 
+pub(super) fn took_too_long() -> StoreError {
+    StoreError::Passing("a statement took too long".to_owned())
+}
+
 impl Row {
-    fn get<'r, T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite>>(
-        &'r self,
-        column: &str,
-    ) -> Result<T, StoreError> {
-        Ok(self.0.try_get(column)?)
+    fn get<'r, T>(&'r self, column: &str) -> Result<T, StoreError>
+    where
+        T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite> + sqlx::Decode<'r, Postgres> + sqlx::Type<Postgres>,
+    {
+        Ok(match self {
+            Self::Sqlite(row) => row.try_get(column)?,
+            Self::Postgres(row) => row.try_get(column)?,
+        })
     }
 
     /// A text.
@@ -397,12 +436,21 @@ impl Row {
 
     /// A number.
     pub(crate) fn int(&self, column: &str) -> Result<i64, StoreError> {
-        self.get(column)
+        self.int_or_none(column)?.ok_or_else(|| StoreError::unreadable(column, "there is no number"))
     }
 
     /// A number that may be missing.
     pub(crate) fn int_or_none(&self, column: &str) -> Result<Option<i64>, StoreError> {
-        self.get(column)
+        match self {
+            Self::Sqlite(row) => Ok(row.try_get(column)?),
+            Self::Postgres(row) => match row.try_get::<Option<i64>, _>(column) {
+                // Numbers in a statement's own text, and lengths, are narrower there.
+                Err(sqlx::Error::ColumnDecode { .. }) => {
+                    Ok(row.try_get::<Option<i32>, _>(column)?.map(i64::from))
+                }
+                read => Ok(read?),
+            },
+        }
     }
 
     /// A boolean.

@@ -63,9 +63,14 @@ fn outgoing_of(row: &Row) -> Result<Outgoing, StoreError> {
     })
 }
 
-/// An outgoing message; `None` for an unknown one and for one that is not ours.
+/// An outgoing message; `None` for an unknown one and for one that is not ours. In a transaction that
+/// writes it is locked, so that two who were told different things about it fold them one after the other.
 pub(crate) async fn outgoing(conn: &mut Conn, id: MessageId) -> Result<Option<Outgoing>, StoreError> {
-    let row = parts(&[OUTGOING, "WHERE m.id = $1 AND m.direction = 'out'"]).bind(id).first(conn).await?;
+    let row = parts(&[OUTGOING, "WHERE m.id = $1 AND m.direction = 'out'"])
+        .bind(id)
+        .locking("m")
+        .first(conn)
+        .await?;
     row.as_ref().map(outgoing_of).transpose()
 }
 

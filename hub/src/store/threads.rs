@@ -52,9 +52,9 @@ fn thread(row: &Row) -> Result<ThreadRow, StoreError> {
     })
 }
 
-/// A thread by its id.
+/// A thread by its id; in a transaction that writes it stays as it is until the end.
 pub(crate) async fn row(conn: &mut Conn, id: ThreadId) -> Result<Option<ThreadRow>, StoreError> {
-    let row = parts(&[SELECT, "WHERE t.id = $1"]).bind(id).first(conn).await?;
+    let row = parts(&[SELECT, "WHERE t.id = $1"]).bind(id).locking("t").first(conn).await?;
     row.as_ref().map(thread).transpose()
 }
 
@@ -153,7 +153,7 @@ pub(crate) async fn grow(tx: &mut Tx, growths: &[Growth]) -> Result<Vec<(ThreadI
             })
             .collect();
         let found = rows(
-            "WITH g (id, entries, message_id, message_at, case_id) AS (VALUES",
+            "WITH g (thread, entries, message_id, message_at, case_id) AS (VALUES",
             5,
             values,
             ") UPDATE threads SET seq = threads.seq + g.entries, \
@@ -164,7 +164,7 @@ pub(crate) async fn grow(tx: &mut Tx, growths: &[Growth]) -> Result<Vec<(ThreadI
              case_id = COALESCE(g.case_id, threads.case_id), \
              status = CASE WHEN g.case_id IS NULL THEN threads.status ELSE 'open' END, \
              version = threads.version + CASE WHEN g.case_id IS NULL THEN 0 ELSE 1 END \
-             FROM g WHERE threads.id = g.id RETURNING id, seq",
+             FROM g WHERE threads.id = g.thread RETURNING id, seq",
         )
         .all(tx)
         .await?;

@@ -1,8 +1,6 @@
 //! `verify`: clean on an installation with one of everything, and each row that is damaged by hand is
 //! named.
 
-use std::path::Path;
-
 use loket_backbone::clock::Clock;
 use loket_backbone::{bus, kv};
 use loket_protocol::contact::{Customer as Named, Handle, HandleKind};
@@ -17,13 +15,12 @@ use loket_protocol::outbound::Outcome;
 use loket_protocol::problem::ParkReason;
 use loket_protocol::time::Timestamp;
 use loket_protocol::topics::{SUBJECTS, TOPICS};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
 
 use super::world::{Customer, World, accounts, picture, says, site, status, whatsapp};
 use crate::parked::{Parking, Placeholder, park};
 use crate::requests::{Finding, Idempotency, NewAgent, NewReply};
 use crate::store::sequencer;
+use crate::store::trial::Home;
 use crate::{Hub, HubSettings, MasterKey, StoreSettings, Target, ingest};
 
 fn event(world: &World, fact: Fact) -> InboundEvent {
@@ -202,30 +199,21 @@ async fn full() -> World {
     world
 }
 
-async fn raw(path: &Path) -> SqliteConnection {
-    let options = SqliteConnectOptions::new().filename(path).foreign_keys(false);
-    options.disable_statement_logging().connect().await.expect("a connection")
-}
-
-/// What `verify` says of a copy of `path` to which `damage` was done.
-async fn after(path: &Path, damage: &str, clock: &Clock) -> Vec<Finding> {
+/// What `verify` says of `home` after `damage` was done to it; everything is as it was then.
+async fn after(home: &Home, damage: &str, clock: &Clock) -> Vec<Finding> {
+    let done = home.damage(damage).await;
+    assert!(done > 0 || damage.starts_with("DROP"), "nothing was damaged by {damage}");
     let dir = tempfile::tempdir().expect("a directory");
-    let copy = dir.path().join("loket.db");
-    std::fs::copy(path, &copy).expect("copied");
-    let mut connection = raw(&copy).await;
-    let done = connection.execute(AssertSqlSafe(damage.to_owned())).await.expect("damaged");
-    assert!(done.rows_affected() > 0 || damage.starts_with("DROP"), "nothing was damaged by {damage}");
-    connection.close().await.expect("closed");
     let bus_url = format!("embedded:{}?durability=relaxed", dir.path().join("bus").display());
     let bus = bus::open(&bus_url, clock.clone(), TOPICS, SUBJECTS).await.expect("a bus");
     let kv = kv::open("memory:", clock.clone()).expect("a kv");
-    let url = format!("sqlite:{}", copy.display());
-    let settings = HubSettings { store: StoreSettings { url }, ..HubSettings::default() };
+    let settings = HubSettings { store: StoreSettings { url: home.url() }, ..HubSettings::default() };
     let key = MasterKey::from_bytes(&[7; 32]);
     let wire = bus::Wire::new(bus);
     let hub = Hub::open(&settings, key, accounts(), wire, kv, clock.clone()).await.expect("a hub");
     let verdict = hub.verify().await.expect("verified");
     hub.close().await;
+    home.restore().await;
     verdict.findings
 }
 
@@ -415,11 +403,14 @@ async fn an_installation_with_one_of_everything_is_sound() {
 async fn each_damaged_row_is_named() {
     let world = full().await;
     world.is_sound().await;
-    world.hub.close().await;
-    let path = world.dir.path().join("loket.db");
+    let World { hub, home, clock, .. } = world;
+    hub.close().await;
+    // A file is one process's as long as anybody holds it.
+    drop(hub);
+    home.keep().await;
     let mut silent = Vec::new();
     for (damage, invariant, word) in DAMAGES {
-        let findings = after(&path, damage, &world.clock).await;
+        let findings = after(&home, damage, &clock).await;
         let named = findings.iter().any(|f| f.invariant == *invariant && f.sentence.contains(word));
         if !named {
             silent.push(format!("{damage}\n  wanted {invariant} … {word}\n  found {findings:?}"));

@@ -23,6 +23,7 @@ use crate::requests::{NewReply, Principal, PrincipalBy, Target, Written};
 use crate::settings::UnconfirmedPolicy;
 use crate::store::contacts::{self, Known, Touch};
 use crate::store::outbound::{self, Part};
+use crate::store::trial::{Home, On};
 use crate::store::{log, sql};
 use crate::{Hub, HubError, HubSettings, MasterKey, StoreSettings, delivery};
 
@@ -33,7 +34,7 @@ pub(super) struct World {
     pub(super) clock: Clock,
     pub(super) wire: Wire,
     pub(super) bus: Arc<dyn Bus>,
-    pub(super) dir: tempfile::TempDir,
+    pub(super) home: Home,
 }
 
 pub(super) fn account(kind: &str, account: &str) -> ChannelAccount {
@@ -115,17 +116,16 @@ impl World {
 
     /// On a kv that others may share.
     pub(super) async fn on(kv: SharedKv, clock: Clock, unconfirmed: UnconfirmedPolicy) -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
-        let bus_url = format!("embedded:{}?durability=relaxed", dir.path().join("bus").display());
+        let home = Home::fresh(On::of(module_path!())).await;
+        let bus_url = format!("embedded:{}?durability=relaxed", home.folder.path().join("bus").display());
         let bus = bus::open(&bus_url, clock.clone(), TOPICS, SUBJECTS).await.expect("a bus");
         let wire = Wire::new(Arc::clone(&bus));
-        let url = format!("sqlite:{}", dir.path().join("loket.db").display());
-        let mut settings = HubSettings { store: StoreSettings { url }, ..HubSettings::default() };
+        let mut settings = HubSettings { store: StoreSettings { url: home.url() }, ..HubSettings::default() };
         settings.outbound.unconfirmed = unconfirmed;
         let key = MasterKey::from_bytes(&[7; 32]);
         let hub =
             Hub::open(&settings, key, accounts(), wire.clone(), kv, clock.clone()).await.expect("a hub");
-        Self { hub, clock, wire, bus, dir }
+        Self { hub, clock, wire, bus, home }
     }
 
     /// A customer who wrote just now.

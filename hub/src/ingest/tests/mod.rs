@@ -20,30 +20,22 @@ use loket_protocol::message::{Attachment, ContactCard, Content, Direction, Messa
 use loket_protocol::time::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Item, apply};
+use super::apply;
+use super::on_purpose::PANICS;
 use crate::store::contacts::IdentityRow;
+use crate::store::trial::{Home, On};
 use crate::store::{Conn, Store, contacts, log, messages, sql};
 
-/// The trace of items that panic when they are carried out: a mistake of ours that nobody knows of
-/// yet has to be made on purpose.
-const PANICS: &str = "panic on purpose";
-
-/// Panics for items that are to.
-pub(super) fn panic_on_purpose(items: &[&Item]) {
-    assert!(items.iter().all(|item| item.trace != PANICS), "on purpose");
-}
-
-/// A store in a folder that is gone with it.
+/// A store that is gone with this.
 struct Here {
     store: Store,
-    _folder: tempfile::TempDir,
+    _home: Home,
 }
 
 impl Here {
     async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let url = format!("sqlite:{}", folder.path().join("loket.db").display());
-        Self { store: Store::open(&url, Clock::system()).await.unwrap(), _folder: folder }
+        let home = Home::fresh(On::of(module_path!())).await;
+        Self { store: Store::open(&home.url(), Clock::system()).await.unwrap(), _home: home }
     }
 
     /// Carries events out in one transaction; answers how many were absorbed.

@@ -24,20 +24,17 @@ pub(super) struct AtWork {
     wire: Wire,
     pub(super) clock: Clock,
     tasks: Tasks,
-    _folder: tempfile::TempDir,
+    _home: Home,
 }
 
 impl AtWork {
     async fn new(kv: impl FnOnce(Clock) -> SharedKv) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let home = Home::fresh(On::of(module_path!())).await;
         let clock = Clock::movable();
-        let url = format!("embedded:{}?durability=relaxed", folder.path().join("bus").display());
+        let url = format!("embedded:{}?durability=relaxed", home.folder.path().join("bus").display());
         let bus = bus::open(&url, clock.clone(), topics::TOPICS, topics::SUBJECTS).await.unwrap();
         let wire = Wire::new(bus);
-        let settings = HubSettings {
-            store: StoreSettings { url: format!("sqlite:{}", folder.path().join("loket.db").display()) },
-            ..HubSettings::default()
-        };
+        let settings = HubSettings { store: StoreSettings { url: home.url() }, ..HubSettings::default() };
         let key = MasterKey::from_bytes(&[5; 32]);
         let accounts = vec![AccountSettings {
             channel: number_201(),
@@ -54,7 +51,7 @@ impl AtWork {
             },
         }];
         let hub = Hub::open(&settings, key, accounts, wire.clone(), kv(clock.clone()), clock.clone());
-        let at_work = Self { hub: hub.await.unwrap(), wire, clock, tasks: Tasks::new(), _folder: folder };
+        let at_work = Self { hub: hub.await.unwrap(), wire, clock, tasks: Tasks::new(), _home: home };
         at_work.hub.start(&at_work.tasks);
         at_work
     }
@@ -435,12 +432,9 @@ async fn whole_callbacks_are_kept_sealed_for_seven_days() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_another_key_sealed_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let settings = HubSettings {
-        store: StoreSettings { url: format!("sqlite:{}", folder.path().join("loket.db").display()) },
-        ..HubSettings::default()
-    };
-    let url = format!("embedded:{}?durability=relaxed", folder.path().join("bus").display());
+    let home = Home::fresh(On::of(module_path!())).await;
+    let settings = HubSettings { store: StoreSettings { url: home.url() }, ..HubSettings::default() };
+    let url = format!("embedded:{}?durability=relaxed", home.folder.path().join("bus").display());
     let bus = bus::open(&url, Clock::system(), topics::TOPICS, topics::SUBJECTS).await.unwrap();
     let open = async |key: [u8; 32]| {
         let kv = kv::absent();

@@ -1,5 +1,5 @@
-//! What every store promises: `reliability-contract` §9, clauses S1 to S11, one named test a clause.
-//! A second backend joins with its [`Place`] and one line of [`store_contract!`].
+//! What every store promises: `reliability-contract` §9, clauses S1 to S11, one named test a clause and
+//! backend. A backend joins with its [`Place`] and one line of [`store_contract!`].
 
 use std::path::Path;
 
@@ -8,23 +8,29 @@ use loket_backbone::clock::Clock;
 use super::Store;
 
 mod clauses;
+mod postgres;
+
+use postgres::PostgresDatabase;
 
 /// A place where a store of one backend can be opened, killed and filled up.
 pub(super) trait Place: Sized {
-    /// A fresh one, alone.
-    fn fresh() -> Self;
+    /// The name of its tests.
+    const NAME: &str;
+
+    /// A fresh one, alone; `None` when the test run has no such service, which it has said then.
+    async fn fresh() -> Option<Self>;
     /// Its URL, good in the folder [`Self::folder`].
     fn url(&self) -> String;
     /// Where a second process has to run to find it.
     fn folder(&self) -> &Path;
-    /// Lets no more than a little more data in.
-    async fn shrink(&self, store: &Store);
+    /// Lets no more than a little more data in; false, told as skipped, when the test run may not do that.
+    async fn shrink(&mut self, store: &Store) -> bool;
     /// Takes that back.
     async fn grow(&self, store: &Store);
     /// Whether the backend finds its own data sound.
     async fn is_sound(&self, store: &Store) -> bool;
-    /// Runs the first `count` statements of the schema in a transaction and is cut off before its
-    /// end. False when there are not so many.
+    /// Throws all away, runs the first `count` statements of the schema in a transaction and is cut off
+    /// before its end. False when there are not so many.
     async fn migrate_in_part(&self, count: usize) -> bool;
     /// Makes the schema one of a version to come.
     async fn migrate_beyond(&self);
@@ -41,6 +47,10 @@ pub(super) struct SqliteFolder {
 }
 
 impl SqliteFolder {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
     async fn connect(&self) -> sqlx::SqliteConnection {
         use sqlx::ConnectOptions as _;
         let path = self.folder.path().join("loket.db");
@@ -54,8 +64,10 @@ impl SqliteFolder {
 }
 
 impl Place for SqliteFolder {
-    fn fresh() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
+    const NAME: &str = "sqlite";
+
+    async fn fresh() -> Option<Self> {
+        Some(Self::new())
     }
 
     fn url(&self) -> String {
@@ -66,13 +78,14 @@ impl Place for SqliteFolder {
         self.folder.path()
     }
 
-    async fn shrink(&self, store: &Store) {
+    async fn shrink(&mut self, store: &Store) -> bool {
         let mut tx = store.begin_for_worker().await.unwrap();
         let pages = super::sql("PRAGMA page_count").first(&mut tx).await.unwrap().unwrap();
         let pages = pages.int("page_count").unwrap();
         // A pragma takes no values; the text is of digits only.
         let text = format!("PRAGMA max_page_count = {}", pages + 20);
         super::sql(text.leak()).all(&mut tx).await.unwrap();
+        true
     }
 
     async fn grow(&self, store: &Store) {
@@ -89,15 +102,14 @@ impl Place for SqliteFolder {
     async fn migrate_in_part(&self, count: usize) -> bool {
         use sqlx::{Connection as _, Executor as _};
         let migrator = super::dialect::sqlite_migrator();
-        let schema: String = migrator.iter().map(|migration| migration.sql.as_str()).collect();
-        let statements: Vec<&str> = schema.split_inclusive(";\n").collect();
-        if count > statements.len() {
-            return false;
+        let Some(statements) = first_statements(&migrator, count) else { return false };
+        for file in ["loket.db", "loket.db-wal", "loket.db-shm"] {
+            let _ = std::fs::remove_file(self.folder.path().join(file));
         }
         let mut connection = self.connect().await;
         connection.execute("BEGIN IMMEDIATE").await.unwrap();
-        for statement in &statements[..count] {
-            connection.execute(sqlx::AssertSqlSafe((*statement).to_owned())).await.unwrap();
+        for statement in &statements {
+            connection.execute(sqlx::AssertSqlSafe(statement.clone())).await.unwrap();
         }
         // Closed without a commit, as by a process that ends.
         connection.close().await.unwrap();
@@ -115,6 +127,13 @@ impl Place for SqliteFolder {
             .await
             .unwrap();
     }
+}
+
+/// The first `count` statements of the schema; `None` when there are not so many.
+fn first_statements(migrator: &sqlx::migrate::Migrator, count: usize) -> Option<Vec<String>> {
+    let schema: String = migrator.iter().map(|migration| migration.sql.as_str()).collect();
+    let statements: Vec<&str> = schema.split_inclusive(";\n").collect();
+    Some(statements.get(..count)?.iter().map(|statement| (*statement).to_owned()).collect())
 }
 
 macro_rules! store_contract {
@@ -153,12 +172,13 @@ macro_rules! store_contract {
 }
 
 store_contract!(sqlite, SqliteFolder);
+store_contract!(on_postgres, PostgresDatabase);
 
 /// One process at a time: of SQLite files only, a server takes many.
 #[test]
 fn a_second_opening_of_the_same_file_is_refused_with_a_sentence() {
     clauses::run(async {
-        let place = SqliteFolder::fresh();
+        let place = SqliteFolder::new();
         let store = place.open().await;
         let refused = Store::open(&place.url(), Clock::system()).await.err().unwrap().to_string();
         assert!(refused.contains("is open in another process"), "{refused}");
@@ -172,7 +192,7 @@ fn a_second_opening_of_the_same_file_is_refused_with_a_sentence() {
 #[test]
 fn a_new_process_numbers_the_log_at_once() {
     clauses::run(async {
-        let place = SqliteFolder::fresh();
+        let place = SqliteFolder::new();
         for holder in ["killed", "next"] {
             let store = place.open().await;
             let mut tx = store.begin().await.unwrap();
@@ -188,7 +208,7 @@ fn a_new_process_numbers_the_log_at_once() {
 #[test]
 fn a_file_that_is_no_store_is_refused_by_its_name() {
     clauses::run(async {
-        let place = SqliteFolder::fresh();
+        let place = SqliteFolder::new();
         let path = place.folder().join("loket.db");
         let contents = "not a database, but long enough to be looked at ".repeat(40);
         std::fs::write(&path, &contents).unwrap();
@@ -203,7 +223,7 @@ fn a_file_that_is_no_store_is_refused_by_its_name() {
 fn files_are_the_owners_alone() {
     use std::os::unix::fs::PermissionsExt as _;
     clauses::run(async {
-        let place = SqliteFolder::fresh();
+        let place = SqliteFolder::new();
         let folder = place.folder().join("deeper");
         let url = format!("sqlite:{}", folder.join("loket.db").display());
         let store = Store::open(&url, Clock::system()).await.unwrap();
