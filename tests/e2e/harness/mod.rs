@@ -15,7 +15,9 @@ pub(crate) use ground::{Database, with_names_of_its_own};
 pub(crate) use kind::{AMQP, Kind, POSTGRES, REDIS};
 pub(crate) use meta::{APP_SECRET, Meta, PHONE_NUMBER};
 pub(crate) use simulator::Simulator;
-pub(crate) use talk::{Promised, Talk, riddles};
+#[cfg(feature = "failpoints")]
+pub(crate) use talk::riddles;
+pub(crate) use talk::{Promised, Talk};
 pub(crate) use world::{Options, World, free_port};
 
 use std::future::Future;

@@ -8,6 +8,7 @@ use std::time::Duration;
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
 /// The signal by which a process ends itself.
+#[cfg(feature = "failpoints")]
 const ABORTED: i32 = 6;
 
 /// A process that is started, killed and started again.
@@ -62,6 +63,7 @@ impl Process {
     }
 
     /// Waits until it has ended by itself; for ever when it does not run.
+    #[cfg(feature = "failpoints")]
     pub(super) async fn aborts(&mut self) {
         let Some(child) = &mut self.child else { return std::future::pending().await };
         let status = child.wait().await.expect("a status");

@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::{AgentClient, Meta, Simulator, World};
+#[cfg(feature = "failpoints")]
+use super::Meta;
+use super::{AgentClient, Simulator, World};
 
 /// What is not accepted is said again so soon.
 const AGAIN: Duration = Duration::from_millis(25);
@@ -92,6 +94,7 @@ impl Talk {
 }
 
 /// Now and then a callback comes whose content nobody can read: it is parked.
+#[cfg(feature = "failpoints")]
 pub(crate) async fn riddles(meta: Meta, name: String, pause: Duration, stop: CancellationToken) -> Promised {
     let mut promised = Promised::default();
     let mut again = tokio::time::interval(AGAIN);

@@ -174,6 +174,7 @@ origins = ["{origin}"]
     }
 
     /// From their next start on processes fail where these failpoints say; nowhere when it is empty.
+    #[cfg(feature = "failpoints")]
     pub(crate) fn arm(&mut self, failpoints: &str) {
         for process in &mut self.processes {
             failpoints.clone_into(&mut process.failpoints);
@@ -181,6 +182,7 @@ origins = ["{origin}"]
     }
 
     /// Waits for a process to end by itself; false when all live on.
+    #[cfg(feature = "failpoints")]
     pub(crate) async fn aborts(&mut self, within: Duration) -> bool {
         let ended = self.processes.iter_mut().map(|process| Box::pin(process.aborts()));
         tokio::time::timeout(within, futures_util::future::select_all(ended)).await.is_ok()
