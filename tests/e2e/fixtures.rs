@@ -162,7 +162,7 @@ async fn every_fact_of_every_fixture_is_found_through_the_api_and_a_repeat_chang
         let status = meta.post(fixture.channel, fixture.body.clone()).await;
         assert_eq!(status, Some(fixture.answer), "{}/{}", fixture.channel, fixture.name);
         // One after the other, as the places of a story: what is in flight together has no order.
-        world.settled(&agent).await;
+        world.settled_for_now(&agent).await;
     }
     world.settled(&agent).await;
     let lost = missing(&fixtures, &shown(&agent).await);
