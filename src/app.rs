@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use actix_web::{App as WebApp, HttpServer, web};
 use anyhow::Context as _;
-use loket_agent_api::{AgentApi, ApiSettings};
+use loket_agent_api::{AgentApi, ApiSettings, Lent};
 use loket_backbone::bus::Wire;
 use loket_backbone::clock::Clock;
+use loket_backbone::disk::Disks;
 use loket_backbone::tasks::Tasks;
 use loket_backbone::{bus, kv};
 use loket_connectors::Connectors;
@@ -45,6 +46,7 @@ pub struct App {
     api: AgentApi,
     bus: Arc<dyn bus::Bus>,
     tasks: Tasks,
+    disks: Disks,
     http: TcpListener,
     /// Absent when the API shares the port of callbacks and web chat.
     api_listener: Option<TcpListener>,
@@ -63,6 +65,8 @@ pub struct Backends {
     pub hub: Hub,
     /// The time.
     pub clock: Clock,
+    /// Room on the disks that this process writes to.
+    pub disks: Disks,
 }
 
 impl Backends {
@@ -74,11 +78,18 @@ impl Backends {
         let bus =
             bus::open(&bus_url, clock.clone(), topics::TOPICS, topics::SUBJECTS).await.context("bus.url")?;
         let wire = Wire::new(bus);
-        let connectors =
-            Connectors::build(&connectors_settings(config)?, wire.clone(), kv.clone(), clock.clone())
-                .map_err(anyhow::Error::msg)?;
+        let settings = hub_settings(config)?;
+        let disks = local_disks(&wire, &settings);
+        let connectors = Connectors::build(
+            &connectors_settings(config)?,
+            wire.clone(),
+            kv.clone(),
+            clock.clone(),
+            disks.clone(),
+        )
+        .map_err(anyhow::Error::msg)?;
         let hub = Hub::open(
-            &hub_settings(config)?,
+            &settings,
             crate::master_key(config)?,
             connectors.accounts(),
             wire.clone(),
@@ -87,7 +98,7 @@ impl Backends {
         )
         .await
         .context("store.url")?;
-        Ok(Self { wire, kv, connectors, hub, clock })
+        Ok(Self { wire, kv, connectors, hub, clock, disks })
     }
 
     /// The channels' own reading of bodies, for parked items.
@@ -163,6 +174,13 @@ fn connectors_settings(config: &Config) -> anyhow::Result<loket_connectors::Conn
     Ok(loket_connectors::ConnectorsSettings { graph, channels, trusted_proxies: http.trusted_proxies })
 }
 
+/// The disks under an embedded bus and a SQLite store; servers look after their own.
+fn local_disks(wire: &Wire, settings: &loket_hub::HubSettings) -> Disks {
+    let bus = wire.bus().directory().map(|dir| ("bus", dir.to_owned()));
+    let store = settings.store.directory().map(|dir| ("store", dir));
+    Disks::new(bus.into_iter().chain(store).collect())
+}
+
 fn url_of(config: &Config, section: &str) -> anyhow::Result<String> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -183,13 +201,16 @@ impl App {
         let render = crate::telemetry::start_metrics()?;
         let http: HttpSettings = config.section("http")?;
         let api_listen: ApiListen = config.section("api")?;
-        let Backends { wire, kv, connectors, hub, clock } = Backends::open(config, clock).await?;
+        let Backends { wire, kv, connectors, hub, clock, disks } = Backends::open(config, clock).await?;
         let settings: ApiSettings = config.section("api")?;
-        let render = Arc::new(move || render.render());
-        let reread = Arc::new(Channels(connectors.clone()));
         let public = connectors.clone();
-        let others_ready = Arc::new(move || public.ready());
-        let api = AgentApi::new(hub.clone(), kv, clock, settings, render, others_ready, reread)?;
+        let lent = Lent {
+            render_metrics: Arc::new(move || render.render()),
+            others_ready: Arc::new(move || public.ready()),
+            reread: Arc::new(Channels(connectors.clone())),
+            disks: disks.clone(),
+        };
+        let api = AgentApi::new(hub.clone(), kv, clock, settings, lent)?;
         let shared = api_listen.listen == http.listen;
         let bind = |name: &str, address: &str| {
             TcpListener::bind(address).with_context(|| {
@@ -202,6 +223,7 @@ impl App {
             api,
             bus: wire.bus().clone(),
             tasks: Tasks::new(),
+            disks,
             http: bind("http.listen", &http.listen)?,
             api_listener: if shared { None } else { Some(bind("api.listen", &api_listen.listen)?) },
             drain_delay: Duration::from_millis(http.drain_delay_ms),
@@ -223,8 +245,9 @@ impl App {
     /// Runs all roles until `shutdown` or until a task panics, then stops in order: not ready, listeners,
     /// sockets, workers, bus, store (`reliability-contract` §8).
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { hub, connectors, api, bus, tasks, http, api_listener, drain_delay } = self;
+        let Self { hub, connectors, api, bus, tasks, disks, http, api_listener, drain_delay } = self;
         let stop = tasks.stop_sign();
+        disks.start(&tasks);
         hub.start(&tasks);
         connectors.start(&tasks);
         api.start(&tasks);

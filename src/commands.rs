@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 use loket::app::{App, Backends, hub_settings};
 use loket::{Config, roles};
 use loket_backbone::clock::Clock;
+use loket_backbone::disk::{DiskState, Room};
 use loket_backbone::http;
 use loket_connectors::channels::{messenger, whatsapp};
 use loket_connectors::simulator;
@@ -188,6 +189,21 @@ pub(crate) async fn doctor(config: &Config) -> anyhow::Result<ExitCode> {
                 if health.store { Ok(()) } else { Err("it does not answer within its time".into()) },
             )?;
             say("bus", if health.bus { Ok(()) } else { Err("it does not answer within its time".into()) })?;
+            for disk in backends.disks.states() {
+                say(&format!("disk of the {}", disk.holds), room_on(&disk))?;
+            }
+            let relaxed = backends.hub.relaxed();
+            say(
+                "durability",
+                if relaxed.is_empty() {
+                    Ok(())
+                } else {
+                    Err(format!(
+                        "{} allows to forget what was confirmed; for trials only",
+                        relaxed.join(", ")
+                    ))
+                },
+            )?;
             for (account, outcome) in backends.probe().await {
                 say(&account.to_string(), outcome)?;
             }
@@ -196,6 +212,17 @@ pub(crate) async fn doctor(config: &Config) -> anyhow::Result<ExitCode> {
         Err(error) => say("backends", Err(format!("{error:#}")))?,
     }
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn room_on(disk: &DiskState) -> Result<(), String> {
+    let free_mib = disk.space.map_or(0, |space| space.free_bytes / (1024 * 1024));
+    match disk.room {
+        Room::Enough => Ok(()),
+        Room::Low => Err(format!("{free_mib} MiB are free, which is under 256 MiB or 5 %; make room on it")),
+        Room::Full => Err(format!(
+            "{free_mib} MiB are free: under 64 MiB callbacks and writes are refused; make room on it"
+        )),
+    }
 }
 
 fn role(name: &str) -> anyhow::Result<Role> {
@@ -320,6 +347,7 @@ pub(crate) async fn verify(config: &Config, json: bool) -> anyhow::Result<ExitCo
         }
         let counted: Vec<String> = verdict.counted.iter().map(|(noun, n)| format!("{n} {noun}")).collect();
         note(format_args!("looked at {}; checked {}", counted.join(", "), verdict.checked.join(", ")));
+        note(format_args!("nothing to check yet: {}", verdict.nothing_yet.join(", ")));
         note(if verdict.findings.is_empty() { "nothing lost, nothing doubled" } else { "see above" });
     }
     Ok(if verdict.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

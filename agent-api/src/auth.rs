@@ -99,6 +99,9 @@ pub enum Access {
     Scope(Scope),
     /// The same, and it must be an agent's session and not a key.
     Person(Scope),
+    /// As [`Self::Scope`], and a session must come of a login within the last ten minutes
+    /// (`security` P10).
+    Fresh(Scope),
 }
 
 impl Access {
@@ -106,7 +109,7 @@ impl Access {
     pub(crate) fn check(self, principal: &Principal) -> Result<(), Problem> {
         let (scope, person) = match self {
             Self::Public => return Ok(()),
-            Self::Scope(scope) => (scope, false),
+            Self::Scope(scope) | Self::Fresh(scope) => (scope, false),
             Self::Person(scope) => (scope, true),
         };
         if !scope.allows(principal.role) {
@@ -165,6 +168,20 @@ impl<S> Deref for Person<S> {
     }
 }
 
+/// Whoever asks, with a token whose role has the scope, and lately logged in if it is a session's. The
+/// gate has asked the hub.
+pub(crate) struct Fresh<S> {
+    principal: Principal,
+    needed: PhantomData<S>,
+}
+
+impl<S> Deref for Fresh<S> {
+    type Target = Principal;
+    fn deref(&self) -> &Principal {
+        &self.principal
+    }
+}
+
 /// Everybody, also without a token.
 pub(crate) struct Anyone;
 
@@ -174,6 +191,10 @@ impl<S: Needed> Declared for Caller<S> {
 
 impl<S: Needed> Declared for Person<S> {
     const ACCESS: Access = Access::Person(S::SCOPE);
+}
+
+impl<S: Needed> Declared for Fresh<S> {
+    const ACCESS: Access = Access::Fresh(S::SCOPE);
 }
 
 impl Declared for Anyone {
@@ -228,6 +249,15 @@ impl<S: Needed> FromRequest for Person<S> {
             let agent = principal.agent().ok_or_else(|| Problem::of(Code::AgentRequired))?;
             Ok(Self { principal, agent, needed: PhantomData })
         }))
+    }
+}
+
+impl<S: Needed> FromRequest for Fresh<S> {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(present(req, Self::ACCESS).map(|principal| Self { principal, needed: PhantomData }))
     }
 }
 

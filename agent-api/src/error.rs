@@ -56,6 +56,7 @@ codes! {
     Unauthenticated, "unauthenticated", 401, "Not logged in", "The bearer token is missing, unknown, expired or revoked. Log in again.";
     TokenInUrl, "token_in_url", 401, "A token must not be in an address", "Addresses end up in logs. Send the token as Authorization: Bearer, and replace this one.";
     Credentials, "credentials", 401, "Login name or password is not right", "Which of the two is never told.";
+    FreshAuthRequired, "fresh_auth_required", 401, "Log in again for this", "This needs a login within the last ten minutes: POST /v1/sessions again, and use the new token.";
     Forbidden, "forbidden", 403, "Not allowed", "The role of this token lacks the scope that the detail names.";
     AgentRequired, "agent_required", 403, "Only for a person", "This is for a logged-in agent; an API key cannot do it.";
     OriginNotAllowed, "origin_not_allowed", 403, "This origin may not connect", "The Origin header is not on the list in the setting `api.allowed_origins`.";
@@ -230,7 +231,7 @@ impl Problem {
             response.insert_header((header::ALLOW, allow));
         }
         match self.0.code {
-            Code::Unauthenticated | Code::TokenInUrl | Code::Credentials => {
+            Code::Unauthenticated | Code::TokenInUrl | Code::Credentials | Code::FreshAuthRequired => {
                 response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
             }
             Code::UpgradeRequired => {

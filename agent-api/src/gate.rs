@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::{FromRequest, Handler, HttpMessage as _, HttpRequest, HttpResponse, dev, web};
 use bytes::{Bytes, BytesMut};
@@ -150,8 +151,15 @@ where
         let found = looked_up.await.map_err(|_| Problem::of(Code::Deadline).retry_soon())??;
         let id = found.principal.id();
         door.access.check(&found.principal)?;
+        if matches!(door.access, Access::Fresh(_)) && !shared.hub.is_fresh(&found.principal).await? {
+            return Err(Problem::of(Code::FreshAuthRequired));
+        }
         req.extensions_mut().insert(found);
         pace(shared, &id).await?;
+    }
+    // What takes away needs next to no room, ends rights and gives space back.
+    if door.class == Class::Write && door.method != Method::DELETE && shared.lent.disks.is_full() {
+        return Err(Problem::of(Code::DiskFull));
     }
     query.only(door.parameters().collect::<Vec<_>>().into_iter())?;
     if door.class != Class::Socket {

@@ -24,6 +24,7 @@ use std::time::Duration;
 use actix_web::web::{self, ServiceConfig};
 use bytes::Bytes;
 use loket_backbone::clock::Clock;
+use loket_backbone::disk::Disks;
 use loket_backbone::kv::SharedKv;
 use loket_backbone::tasks::Tasks;
 use loket_hub::{Hub, Reread};
@@ -39,6 +40,19 @@ pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 /// With several roles in one process, `/health/ready` speaks for all of them.
 pub type OthersReady = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
+/// What the front door lends the API of other rooms, which it may not reach by itself.
+#[derive(Clone)]
+pub struct Lent {
+    /// The figures of the process.
+    pub render_metrics: RenderMetrics,
+    /// Whether the other roles can work.
+    pub others_ready: OthersReady,
+    /// Reads a parked body once more with the channels' own code, which neither hub nor API know.
+    pub reread: Arc<dyn Reread + Send + Sync>,
+    /// Room on the disks of the process.
+    pub disks: Disks,
+}
+
 /// What handlers share.
 pub(crate) struct Shared {
     pub(crate) hub: Hub,
@@ -46,9 +60,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) settings: ApiSettings,
     pub(crate) proxies: settings::Proxies,
-    pub(crate) render_metrics: RenderMetrics,
-    pub(crate) others_ready: OthersReady,
-    pub(crate) reread: Arc<dyn Reread + Send + Sync>,
+    pub(crate) lent: Lent,
     pub(crate) document: Bytes,
     pub(crate) inside: gate::Inside,
     pub(crate) live: Arc<live::Live>,
@@ -72,16 +84,13 @@ pub struct AgentApi {
 }
 
 impl AgentApi {
-    /// An API over a hub. `reread` reads a parked body once more with the channels' own code, which
-    /// neither hub nor API know. Refuses settings that cannot be.
+    /// An API over a hub. Refuses settings that cannot be.
     pub fn new(
         hub: Hub,
         kv: SharedKv,
         clock: Clock,
         settings: ApiSettings,
-        render_metrics: RenderMetrics,
-        others_ready: OthersReady,
-        reread: Arc<dyn Reread + Send + Sync>,
+        lent: Lent,
     ) -> Result<Self, SettingsError> {
         settings.check()?;
         let proxies = settings.proxies()?;
@@ -94,9 +103,7 @@ impl AgentApi {
                 clock,
                 settings,
                 proxies,
-                render_metrics,
-                others_ready,
-                reread,
+                lent,
                 document,
                 inside: gate::Inside::default(),
                 live,
@@ -114,11 +121,13 @@ impl AgentApi {
         }));
     }
 
-    /// Starts the task that carries the log to open sockets and long polls. It ends with the tasks'
-    /// stop sign: then every socket is told `going_away`.
+    /// Starts the tasks that carry the log to open sockets and long polls, and passing signs to
+    /// sockets. They end with the tasks' stop sign: then every socket is told `going_away`.
     pub fn start(&self, tasks: &Tasks) {
         let pump = live::pump(Arc::clone(&self.shared), tasks.stop_sign());
         tasks.spawn("live pump", pump);
+        let signals = live::signals(Arc::clone(&self.shared), tasks.stop_sign());
+        tasks.spawn("live signals", signals);
     }
 
     /// From now on `/health/ready` says no, so that a balancer sends nobody new; everything that

@@ -152,6 +152,10 @@ fn operation(door: &Door) -> Value {
         Access::Scope(scope) => {
             fields.insert("security".to_owned(), json!([{"bearer": [scope.as_str()]}]));
         }
+        Access::Fresh(scope) => {
+            fields.insert("security".to_owned(), json!([{"bearer": [scope.as_str()]}]));
+            fields.insert("x-fresh-login".to_owned(), json!(true));
+        }
         Access::Person(scope) => {
             fields.insert("security".to_owned(), json!([{"bearer": [scope.as_str()]}]));
             fields.insert("x-person".to_owned(), json!(true));
@@ -172,6 +176,9 @@ pub(crate) fn codes(door: &Door) -> BTreeMap<u16, BTreeSet<&'static str>> {
     }
     if matches!(door.access, Access::Person(_)) {
         all.push(Code::AgentRequired);
+    }
+    if matches!(door.access, Access::Fresh(_)) {
+        all.push(Code::FreshAuthRequired);
     }
     if door.path.contains("{id}") {
         all.push(Code::NotFound);
@@ -318,7 +325,9 @@ mod tests {
             assert!(ids.insert(operation["operationId"].to_string()), "an operation id twice: {}", door.path);
             let declared = match door.access {
                 Access::Public => json!([]),
-                Access::Scope(scope) | Access::Person(scope) => json!([{"bearer": [scope.as_str()]}]),
+                Access::Scope(scope) | Access::Person(scope) | Access::Fresh(scope) => {
+                    json!([{"bearer": [scope.as_str()]}])
+                }
             };
             assert_eq!(operation["security"], declared, "{} {}", door.method, door.path);
             documented += 1;

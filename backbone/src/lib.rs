@@ -4,6 +4,7 @@
 
 pub mod bus;
 pub mod clock;
+pub mod disk;
 pub mod http;
 pub mod kv;
 pub mod random;

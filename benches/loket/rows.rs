@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use actix_web::{App, HttpServer};
 use loket_backbone::bus::{self, Wire};
 use loket_backbone::clock::Clock;
+use loket_backbone::disk::Disks;
 use loket_backbone::kv;
 use loket_backbone::tasks::Tasks;
 use loket_connectors::{Connectors, ConnectorsSettings};
@@ -39,7 +40,7 @@ fn connectors(wire: &Wire) -> Connectors {
         ..ConnectorsSettings::default()
     };
     let kv = kv::open("memory:", Clock::system()).expect("kv");
-    Connectors::build(&settings, wire.clone(), kv, Clock::system()).expect("channels")
+    Connectors::build(&settings, wire.clone(), kv, Clock::system(), Disks::none()).expect("channels")
 }
 
 fn per_second(rate: f64) -> String {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use loket_backbone::clock::Clock;
+use loket_protocol::content::{SENDABLE, is_media};
 use loket_protocol::inbound::InboundEvent;
 use loket_protocol::problem::ParkReason;
 use loket_protocol::time::Timestamp;
@@ -138,6 +139,9 @@ fn it_says_what_it_is() {
             assert!(what.text_chars_max > 0 && what.content_types.iter().any(|kind| kind == "text"));
             let kinds: BTreeSet<_> = what.content_types.iter().collect();
             assert_eq!(kinds.len(), what.content_types.len(), "{}", case.name);
+            assert!(kinds.iter().all(|kind| SENDABLE.contains(&kind.as_str())), "{}", case.name);
+            assert!(what.captions.iter().all(|kind| is_media(kind) && kinds.contains(kind)), "{}", case.name);
+            assert_eq!(what.captions.is_empty(), what.caption_chars_max == 0, "{}", case.name);
             assert_eq!(what.reactions, what.content_types.iter().any(|kind| kind == "reaction"));
             assert!(what.window_ms.is_none_or(|window| window > 0));
             assert!(what.human_window_ms.is_none_or(|human| what.window_ms.is_some_and(|ours| human > ours)));

@@ -17,6 +17,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use loket_backbone::bus::{BusError, PUBLISH_DEADLINE, Wire};
 use loket_backbone::clock::Clock;
+use loket_backbone::disk::Disks;
 use loket_protocol::ids::CallbackId;
 use loket_protocol::topics::{CALLBACKS, INBOUND, PARKED};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -70,6 +71,7 @@ pub(crate) struct Ingress {
     channels: HashMap<&'static str, Arc<dyn Channel>>,
     wire: Wire,
     clock: Clock,
+    disks: Disks,
     limits: Limits,
     callbacks: Semaphore,
     bodies: Semaphore,
@@ -83,6 +85,7 @@ impl Ingress {
         channels: &[(&'static str, Arc<dyn Channel>)],
         wire: Wire,
         clock: Clock,
+        disks: Disks,
         limits: Limits,
     ) -> Self {
         let channels = channels
@@ -91,7 +94,7 @@ impl Ingress {
             .cloned()
             .collect::<HashMap<_, _>>();
         let (callbacks, bodies) = (Semaphore::new(limits.callbacks), Semaphore::new(limits.bodies_bytes));
-        Self { channels, wire, clock, limits, callbacks, bodies, refused_at: Mutex::default() }
+        Self { channels, wire, clock, disks, limits, callbacks, bodies, refused_at: Mutex::default() }
     }
 
     /// When the bus last refused a callback.
@@ -125,6 +128,9 @@ impl Ingress {
             tokio::time::timeout(self.limits.body_time, reading).await.map_err(|_| Refusal::Slow)??;
         let callback = Callback { signatures, body, received_at: self.clock.now() };
         channel.authenticate(&callback)?;
+        if self.disks.is_full() {
+            return Err(Refusal::DiskFull(CALLBACK_RETRY_AFTER_S));
+        }
         let received = receive(kind, channel, &callback)?;
         let batch = Batch::of(kind, id, &callback, received).map_err(|error| self.not_safe(&error))?;
         self.publish(&batch).await.map_err(|error| self.not_safe(&error))?;

@@ -40,6 +40,9 @@ pub enum Refusal {
     /// It could not be made durable, so it was not taken; again after so many seconds.
     #[error("it could not be made safe and was not taken; send it again")]
     NotSafe(u32),
+    /// The disk is nearly full, so nothing new is taken; again after so many seconds.
+    #[error("there is no room on the disk, so it was not taken; send it again")]
+    DiskFull(u32),
     /// The hub does not answer; again after so many seconds.
     #[error("the conversation cannot be reached at the moment; try again")]
     Away(u32),
@@ -78,6 +81,7 @@ impl Refusal {
             Self::BrokenOff => "request.broken_off",
             Self::Busy(_) => "overloaded",
             Self::NotSafe(_) => "not_safe",
+            Self::DiskFull(_) => "disk_full",
             Self::Away(_) => "unavailable",
             Self::UnknownSite => "webchat.unknown_site",
             Self::Origin => "webchat.origin",
@@ -91,7 +95,9 @@ impl Refusal {
     /// After how many seconds it may be tried again, where that helps.
     pub fn retry_after_s(&self) -> Option<u32> {
         match self {
-            Self::Busy(s) | Self::NotSafe(s) | Self::Away(s) | Self::TooMany(s) => Some(*s),
+            Self::Busy(s) | Self::NotSafe(s) | Self::DiskFull(s) | Self::Away(s) | Self::TooMany(s) => {
+                Some(*s)
+            }
             _ => None,
         }
     }
@@ -111,7 +117,9 @@ impl ResponseError for Refusal {
             Self::Slow => StatusCode::REQUEST_TIMEOUT,
             Self::Invalid(..) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Busy(_) | Self::NotSafe(_) | Self::Away(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy(_) | Self::NotSafe(_) | Self::DiskFull(_) | Self::Away(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -165,6 +173,7 @@ mod tests {
             Refusal::BrokenOff,
             Refusal::Busy(1),
             Refusal::NotSafe(30),
+            Refusal::DiskFull(30),
             Refusal::Away(2),
             Refusal::UnknownSite,
             Refusal::Origin,

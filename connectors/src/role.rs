@@ -7,6 +7,7 @@ use actix_web::web::{Data, ServiceConfig};
 use bytes::Bytes;
 use loket_backbone::bus::{BusError, Wire};
 use loket_backbone::clock::Clock;
+use loket_backbone::disk::Disks;
 use loket_backbone::kv::SharedKv;
 use loket_backbone::tasks::Tasks;
 use loket_protocol::channel::AccountSettings;
@@ -40,12 +41,14 @@ pub struct Connectors {
 
 impl Connectors {
     /// Builds every channel that the settings name. The error is one sentence that says which
-    /// setting to change: nothing is served with a secret missing.
+    /// setting to change: nothing is served with a secret missing. While one of `disks` is nearly full
+    /// nothing new is taken.
     pub fn build(
         settings: &ConnectorsSettings,
         wire: Wire,
         kv: SharedKv,
         clock: Clock,
+        disks: Disks,
     ) -> Result<Self, String> {
         if let Some(unknown) = settings.channels.keys().find(|name| !is_known(name)) {
             let known: Vec<&str> = CHANNELS.iter().map(|(name, _)| *name).collect();
@@ -59,7 +62,8 @@ impl Connectors {
                 channels.push((*name, channel));
             }
         }
-        let ingress = Ingress::new(&channels, wire.clone(), clock.clone(), ingress::Limits::default());
+        let limits = ingress::Limits::default();
+        let ingress = Ingress::new(&channels, wire.clone(), clock.clone(), disks.clone(), limits);
         let wires = Wires {
             wire,
             kv,
@@ -67,6 +71,7 @@ impl Connectors {
             trusted_proxies: settings.trusted_proxies.clone(),
             bodies: Semaphore::new(VISITOR_BODIES_BYTES_MAX),
             sockets: Sockets::default(),
+            disks,
         };
         Ok(Self {
             channels: channels.into(),
@@ -98,9 +103,9 @@ impl Connectors {
     /// Starts sending, signals, the visitors' wake-ups and the probe of the bus.
     pub fn start(&self, tasks: &Tasks) {
         let Wires { wire, kv, clock, sockets, .. } = self.wires.get_ref();
-        sender::start(&self.channels, wire.clone(), clock.clone(), tasks);
+        sender::start(&self.channels, wire.clone(), kv.clone(), clock.clone(), tasks);
         signals::start(&self.channels, wire.clone(), tasks);
-        sockets.start(kv, tasks);
+        sockets.start(kv, wire, tasks);
         let (own, stop) = (self.clone(), tasks.stop_sign());
         tasks.spawn("bus probe", async move {
             loop {
@@ -131,6 +136,9 @@ impl Connectors {
     pub fn ready(&self) -> Result<(), String> {
         let now = self.wires.clock.instant();
         let refused = self.ingress.refused_at();
+        if self.wires.disks.is_full() {
+            return Err("the disk is nearly full".to_owned());
+        }
         match *self.well_at() {
             None => Err("the bus has not answered yet".to_owned()),
             Some(at) if now.duration_since(at) >= PROBE_AGE_MAX => {

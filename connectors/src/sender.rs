@@ -6,13 +6,14 @@
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use loket_backbone::bus::{BusError, Lease, Wire};
 use loket_backbone::clock::Clock;
+use loket_backbone::kv::SharedKv;
 use loket_backbone::random;
 use loket_backbone::tasks::Tasks;
 use loket_protocol::channel::ChannelAccount;
@@ -26,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::channel::Channel;
-use crate::pace::{Pacer, TooSoon};
+use crate::pace::{Pacing, TooSoon};
 
 /// How many messages are held at once, those that wait for their turn included.
 const HELD_MAX: usize = 512;
@@ -61,7 +62,7 @@ pub(crate) struct Sender {
     wire: Wire,
     clock: Clock,
     stop: CancellationToken,
-    pacer: Mutex<Pacer>,
+    pacing: Pacing,
     held: Arc<Semaphore>,
     in_flight: Semaphore,
     /// How many failures of ours came one after the other.
@@ -69,13 +70,19 @@ pub(crate) struct Sender {
 }
 
 /// Starts the sender.
-pub(crate) fn start(channels: &[(&'static str, Arc<dyn Channel>)], wire: Wire, clock: Clock, tasks: &Tasks) {
+pub(crate) fn start(
+    channels: &[(&'static str, Arc<dyn Channel>)],
+    wire: Wire,
+    kv: SharedKv,
+    clock: Clock,
+    tasks: &Tasks,
+) {
     let sender = Arc::new(Sender {
         channels: channels.iter().cloned().collect(),
         wire,
+        pacing: Pacing::new(kv, clock.clone()),
         clock,
         stop: tasks.stop_sign(),
-        pacer: Mutex::default(),
         held: Arc::new(Semaphore::new(HELD_MAX)),
         in_flight: Semaphore::new(IN_FLIGHT_MAX),
         failures: AtomicU32::new(0),
@@ -145,7 +152,7 @@ impl Sender {
         let Some(channel) = self.channels.get(message.channel.kind.as_str()).cloned() else {
             return self.give_back(lease, message, not_configured(&message.channel)).await;
         };
-        match self.reserve(channel.as_ref(), message) {
+        match self.reserve(channel.as_ref(), message).await {
             Ok(wait) if wait.is_zero() => {}
             Ok(wait) => tokio::select! {
                 // Nothing is claimed yet: dropping the lease gives it back.
@@ -172,11 +179,9 @@ impl Sender {
         self.report(lease, message, outcome).await;
     }
 
-    fn reserve(&self, channel: &dyn Channel, message: &OutboundMessage) -> Result<Duration, TooSoon> {
-        let account = message.channel.to_string();
+    async fn reserve(&self, channel: &dyn Channel, message: &OutboundMessage) -> Result<Duration, TooSoon> {
         let pace = channel.pace(&message.channel.account);
-        let mut pacer = self.pacer.lock().unwrap_or_else(PoisonError::into_inner);
-        pacer.reserve(self.clock.instant(), &account, &message.lane(), pace, PATIENCE)
+        self.pacing.reserve(&message.channel.to_string(), &message.lane(), pace, PATIENCE).await
     }
 
     /// Claims, so that the hub knows that somebody has it in hand, and reports why it is not sent.
@@ -233,8 +238,7 @@ impl Sender {
         metrics::counter!("loket_sends_total", "channel" => kind, "outcome" => outcome.name()).increment(1);
         if let Outcome::NotSent { class: SendClass::PaceAccount, retry_after_ms, .. } = &outcome {
             let wait = retry_after_ms.map_or(ACCOUNT_HOLD, Duration::from_millis);
-            let mut pacer = self.pacer.lock().unwrap_or_else(PoisonError::into_inner);
-            pacer.hold(self.clock.instant(), &message.channel.to_string(), wait);
+            self.pacing.hold(&message.channel.to_string(), wait);
         }
         outcome
     }

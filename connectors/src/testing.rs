@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use loket_backbone::bus::{self, Item, Wire};
 use loket_backbone::clock::Clock;
+use loket_backbone::disk::{Disks, Space};
 use loket_backbone::kv::{self, SharedKv};
 use loket_protocol::asks::{Signal, SignalReply};
 use loket_protocol::channel::{AccountSettings, ChannelAccount, ChannelKind};
@@ -57,6 +59,16 @@ impl Ground {
     pub(crate) async fn depth<T>(&self, topic: &Topic<T>) -> u64 {
         self.wire.bus().depth(topic.name, topic.group).await.unwrap().items
     }
+}
+
+/// A disk whose free bytes the test sets; they are known after the next look.
+pub(crate) fn disk() -> (Arc<AtomicU64>, Disks) {
+    let free = Arc::new(AtomicU64::new(u64::MAX));
+    let told = Arc::clone(&free);
+    let disks = Disks::read_by(vec![("bus", "/".into())], move |_| {
+        Ok(Space { free_bytes: told.load(Ordering::SeqCst), size_bytes: u64::MAX })
+    });
+    (free, disks)
 }
 
 /// Serves until the test's runtime ends, and says where.

@@ -18,18 +18,27 @@ use crate::store::{StoreError, Tx, agents, keys, sessions};
 use crate::tokens::{self, Bearer};
 use crate::{Hub, HubError};
 
+/// How old a login may be for rare and weighty acts (`security` P10).
+const FRESH_MS: i64 = 10 * 60_000;
 /// A session that is not used so long is over.
 const IDLE_MS: i64 = 12 * 3_600_000;
 /// A session is over after so long, however much it is used.
 const SESSION_MS: i64 = 7 * 24 * 3_600_000;
 /// The time of the last use is exact to this.
 const USED_GRAIN_MS: i64 = 60_000;
-/// The window of the limits of guessing.
+/// The window of the limits of guessing, as long as it has not been used up (`security` P3).
 const GUESS_WINDOW_MS: i64 = 60_000;
+/// The longest that the window grows: it doubles each time that it was used up.
+const GUESS_WINDOW_MS_MAX: i64 = 15 * 60_000;
+/// After so long without a wrong guess all is forgotten.
+const GUESS_MEMORY_MS: i64 = 60 * 60_000;
 /// Tries per login and window.
 const GUESSES_PER_LOGIN: i64 = 5;
 /// Tries per address and window.
 const GUESSES_PER_ADDRESS: i64 = 20;
+/// How long an address is remembered from which somebody logged in well. Such an address is counted
+/// by itself for that login, so that strangers elsewhere lock nobody out.
+const KNOWN_MS: i64 = 30 * 24 * 3_600_000;
 /// A key that was not used so long is disabled (`security` K3).
 const KEY_UNUSED_MS: i64 = 90 * 24 * 3_600_000;
 
@@ -74,6 +83,19 @@ pub(crate) fn shown_name(text: &str) -> Result<String, HubError> {
     } else {
         Err(HubError::invalid("name", "1 to 80 characters"))
     }
+}
+
+/// The window in which `most` tries are let through, for one who has tried so often, this time
+/// included: a minute, until it was used up twice, and then twice as long each time.
+fn guess_window_ms(tries: i64, most: i64) -> i64 {
+    let used_up = (tries - 1).max(0) / most.max(1);
+    let doublings = u32::try_from((used_up - 1).clamp(0, 16)).unwrap_or(16);
+    GUESS_WINDOW_MS.saturating_mul(1 << doublings).min(GUESS_WINDOW_MS_MAX)
+}
+
+/// The row that says that somebody logged in well from an address.
+fn known_key(login: &str, address: &str) -> String {
+    format!("known:{login}|{address}")
 }
 
 /// Addresses of one household or site count together: IPv6 by its /64 (`security` §12).
@@ -167,7 +189,7 @@ impl Hub {
     /// wrong is never told, and unknown logins cost the same work.
     pub async fn log_in(&self, login: &str, password: &str, address: IpAddr) -> Result<LoggedIn, HubError> {
         let login = login_of(login).map_err(|_| HubError::Credentials)?;
-        let counted = [format!("login:{login}"), address_key(address)];
+        let counted = self.counted(&login, address).await?;
         let attempt = i64::from_be_bytes(random::bytes::<8>());
         self.may_guess(&counted, attempt).await?;
         if password.chars().count() > passwords::PASSWORD_CHARS_MAX {
@@ -187,7 +209,19 @@ impl Hub {
             Checked::RightButOld => Some(self.inner().passwords.hash(&given).await?),
             Checked::Right | Checked::Wrong => None,
         };
-        self.establish_session(row, newer, &counted, attempt).await
+        let known = known_key(&login, &address_key(address));
+        self.establish_session(row, newer, &counted, attempt, &known).await
+    }
+
+    /// Under which keys a try from this address is counted.
+    async fn counted(&self, login: &str, address: IpAddr) -> Result<[String; 2], HubError> {
+        let address = address_key(address);
+        let known = known_key(login, &address);
+        let since = self.inner().clock.now().plus_millis(-KNOWN_MS);
+        let mut reader = self.inner().store.read().await?;
+        let is_known = agents::attempts(&mut reader, &known, since).await? > 0;
+        let own = if is_known { format!("login:{login}|{address}") } else { format!("login:{login}") };
+        Ok([own, address])
     }
 
     /// The one way to a session (`security` P6).
@@ -197,6 +231,7 @@ impl Hub {
         newer_hash: Option<String>,
         counted: &[String],
         attempt: i64,
+        known: &str,
     ) -> Result<LoggedIn, HubError> {
         let (token, hash) = tokens::new_session();
         let mut tx = self.inner().store.begin().await?;
@@ -214,27 +249,35 @@ impl Hub {
             agents::set_password(&mut tx, row.agent.id, &row.password_hash, &newer).await?;
         }
         agents::forget_attempt(&mut tx, counted, attempt).await?;
+        agents::remember(&mut tx, known).await?;
         tx.commit().await?;
         metrics::counter!("loket_login_total").increment(1);
         Ok(LoggedIn { agent: row.agent, session, token, expires_at })
     }
 
     /// Writes the try down first and counts then, each in a commit of its own: of many at once no
-    /// more get through than the limit, on any backend. Refused tries do not count, so that a
-    /// stranger cannot lock somebody out for good.
+    /// more get through than the limit, on any backend, because one more row never lets more
+    /// through. The window doubles each time that it was used up. Refused tries do not count, so
+    /// that a stranger cannot lock somebody out for good.
     async fn may_guess(&self, counted: &[String; 2], attempt: i64) -> Result<(), HubError> {
         let mut tx = self.inner().store.begin().await?;
         let now = tx.now();
-        let since = now.plus_millis(-GUESS_WINDOW_MS);
-        agents::sweep_attempts(&mut tx, since).await?;
+        let memory = now.plus_millis(-GUESS_MEMORY_MS);
+        agents::sweep_attempts(&mut tx, memory, now.plus_millis(-KNOWN_MS)).await?;
         agents::attempt(&mut tx, counted, attempt).await?;
         tx.commit().await?;
         let mut reader = self.inner().store.read().await?;
         let mut wait_ms = None;
         for (key, most) in counted.iter().zip([GUESSES_PER_LOGIN, GUESSES_PER_ADDRESS]) {
-            let (tries, first) = agents::attempts(&mut reader, key, since).await?;
-            if tries > most {
-                let free_at = first.unwrap_or(now).plus_millis(GUESS_WINDOW_MS);
+            let all = agents::attempts(&mut reader, key, memory).await?;
+            let recent = agents::attempts(&mut reader, key, now.plus_millis(-GUESS_WINDOW_MS)).await?;
+            // Of those of the last minute no more than `most` were let through; the others are about
+            // to be forgotten.
+            let window_ms = guess_window_ms(all - recent + (recent - 1).min(most) + 1, most);
+            if agents::attempts(&mut reader, key, now.plus_millis(-window_ms)).await? > most {
+                // Free again once this one has left the window.
+                let oldest = agents::attempt_before(&mut reader, key, most).await?.unwrap_or(now);
+                let free_at = oldest.plus_millis(window_ms);
                 wait_ms = wait_ms.max(Some(free_at.millis_since(now).max(1)));
             }
         }
@@ -245,6 +288,16 @@ impl Hub {
         tx.commit().await?;
         metrics::counter!("loket_login_limited_total").increment(1);
         Err(HubError::TooMany { retry_after_s: u64::try_from(wait_ms).unwrap_or(0).div_ceil(1_000) })
+    }
+
+    /// Whether they proved who they are so lately that they may do rare and weighty things
+    /// (`security` P10). A login is the proof, and a newer one is a newer session. A key has proved
+    /// nothing but was made by somebody who had.
+    pub async fn is_fresh(&self, by: &Principal) -> Result<bool, HubError> {
+        let PrincipalBy::Session(session, _) = by.by else { return Ok(true) };
+        let mut reader = self.inner().store.read().await?;
+        let began = sessions::began(&mut reader, session).await?;
+        Ok(began.is_some_and(|began| self.inner().clock.now().millis_since(began) <= FRESH_MS))
     }
 
     /// Ends the asking session; nothing for a key.
@@ -266,7 +319,7 @@ impl Hub {
         let mut reader = self.inner().store.read().await?;
         let row = agents::by_id(&mut reader, agent).await?.ok_or(HubError::NotFound("agent"))?;
         drop(reader);
-        passwords::acceptable(new, &row.agent.login)?;
+        self.inner().passwords.acceptable(new, &row.agent.login)?;
         let counted = [format!("login:{}", row.agent.login), format!("password:{agent}")];
         let attempt = i64::from_be_bytes(random::bytes::<8>());
         self.may_guess(&counted, attempt).await?;
@@ -396,6 +449,13 @@ mod tests {
         for bad in ["", " ", "a b", "é", "a\0", &"a".repeat(65)] {
             assert!(login_of(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_window_of_guesses_doubles_with_each_that_was_used_up() {
+        let minutes: Vec<i64> =
+            [0, 1, 5, 6, 10, 11, 15, 16, 21, 26, 1000].map(|n| guess_window_ms(n, 5) / 60_000).to_vec();
+        assert_eq!(minutes, [1, 1, 1, 1, 1, 2, 2, 4, 8, 15, 15]);
     }
 
     #[test]

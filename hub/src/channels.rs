@@ -63,7 +63,7 @@ impl Hub {
                     settings: settings.clone(),
                     health: row.map_or(ChannelHealth::Connected, |row| row.health),
                     sentence: row.and_then(|row| row.sentence.clone()),
-                    since: row.map(|row| row.since).unwrap_or_default(),
+                    since: row.map(|row| row.since),
                     last_inbound_at: row.and_then(|row| row.last_inbound_at),
                     last_sent_at: row.and_then(|row| row.last_sent_at),
                     queued: count.map_or(0, |(_, queued, _)| *queued),

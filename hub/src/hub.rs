@@ -57,7 +57,7 @@ impl Hub {
         kv: SharedKv,
         clock: Clock,
     ) -> Result<Self, HubError> {
-        let passwords = Passwords::new(settings.passwords)?;
+        let passwords = Passwords::new(&settings.passwords)?;
         let store = Store::open(&settings.store.url, clock.clone()).await?;
         let mut tx = store.begin_for_worker().await?;
         channels::try_all_again(&mut tx).await?;
@@ -113,6 +113,12 @@ impl Hub {
         let (unnumbered, parked) = counts.as_ref().copied().unwrap_or_default();
         let bus = topics.is_ok();
         HubHealth { store: counts.is_ok(), bus, topics: topics.unwrap_or_default(), unnumbered, parked }
+    }
+
+    /// The settings that allow to forget what was confirmed; empty, as it should be, when all of it is
+    /// durable (`reliability-contract` §1).
+    pub fn relaxed(&self) -> Vec<&'static str> {
+        if self.inner.wire.bus().durability_is_relaxed() { vec!["bus.url"] } else { Vec::new() }
     }
 
     async fn topics(&self) -> Result<BTreeMap<String, TopicDepth>, BusError> {

@@ -1,12 +1,14 @@
 //! Presence: a lease of a minute in kv, renewed by the agent's socket. What kv loses is said again
-//! from what this process was told, so that losing it loses nothing for longer than a renewal.
+//! from what this process was told, so that losing it loses nothing for longer than a renewal. Being
+//! away is a lease, too: otherwise another process, with a socket of the same agent, would take it for lost
+//! and say again that they are there.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use loket_protocol::agent::{Presence, PresenceState};
+use loket_protocol::agent::PresenceState;
 use loket_protocol::event::LiveSignal;
 use loket_protocol::ids::AgentId;
 use loket_protocol::topics::LIVE;
@@ -16,22 +18,18 @@ use crate::{Hub, HubError};
 /// How long a presence counts without being renewed.
 const LEASE: Duration = Duration::from_mins(1);
 
-/// Presences that were set or renewed through this process; at most one an agent.
+/// Presences that this process was told of, by agents or by other processes; at most one an agent.
 #[derive(Default)]
 pub(crate) struct Present(Mutex<HashMap<AgentId, (PresenceState, Instant)>>);
 
 impl Present {
-    fn set(&self, agent: AgentId, state: PresenceState, now: Instant) {
+    pub(crate) fn set(&self, agent: AgentId, state: PresenceState, now: Instant) {
         let mut present = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         present.retain(|_, (_, renewed)| now.duration_since(*renewed) < LEASE);
-        if state.presence == Presence::Offline {
-            present.remove(&agent);
-        } else {
-            present.insert(agent, (state, now));
-        }
+        present.insert(agent, (state, now));
     }
 
-    fn get(&self, agent: AgentId, now: Instant) -> Option<PresenceState> {
+    pub(crate) fn get(&self, agent: AgentId, now: Instant) -> Option<PresenceState> {
         let present = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (state, renewed) = present.get(&agent)?;
         (now.duration_since(*renewed) < LEASE).then_some(*state)
@@ -54,13 +52,20 @@ impl Hub {
         Ok(())
     }
 
-    /// Renews an agent's presence for another minute, as long as their socket lives.
+    /// Renews an agent's presence for another minute, as long as their socket lives. Whatever was set
+    /// meanwhile, through any process, stays.
     pub async fn renew_presence(&self, agent: AgentId) {
-        let state = self.presence(agent).await;
-        if state.presence != Presence::Offline {
-            self.inner().present.set(agent, state, self.inner().clock.instant());
+        let now = self.inner().clock.instant();
+        let lives = self.inner().kv.renew(&key(agent), LEASE).await.unwrap_or(false);
+        let state = if lives {
+            self.presence(agent).await
+        } else {
+            // Lost, or nobody can tell: what this process knows is said again.
+            let Some(state) = self.inner().present.get(agent, now) else { return };
             self.keep_presence(agent, state).await;
-        }
+            state
+        };
+        self.inner().present.set(agent, state, now);
     }
 
     /// How an agent is there right now; *offline* when nobody renewed it.
@@ -76,13 +81,8 @@ impl Hub {
     }
 
     async fn keep_presence(&self, agent: AgentId, state: PresenceState) {
-        let outcome = if state.presence == Presence::Offline {
-            self.inner().kv.remove(&key(agent)).await
-        } else {
-            let bytes = serde_json::to_vec(&state).unwrap_or_default();
-            self.inner().kv.set(&key(agent), bytes.into(), LEASE).await
-        };
-        if let Err(error) = outcome {
+        let bytes = serde_json::to_vec(&state).unwrap_or_default();
+        if let Err(error) = self.inner().kv.set(&key(agent), bytes.into(), LEASE).await {
             tracing::debug!(%error, "presence is known to this process alone");
         }
     }

@@ -114,7 +114,7 @@ impl Inner {
         settle_sent(tx, &report.dispatch, external_id, report.at).await?;
         for handle in learnt {
             // An address that is somebody's already is theirs until the platform says otherwise.
-            if contacts::leads(tx, &[(&part.channel, handle)]).await?.is_empty() {
+            if contacts::leading(&[(&part.channel, handle)]).all(tx).await?.is_empty() {
                 contacts::add_handles(tx, &part.channel, part.identity, std::slice::from_ref(handle)).await?;
             }
         }

@@ -202,8 +202,8 @@ pub struct ChannelState {
     pub health: ChannelHealth,
     /// What is wrong and how to mend it.
     pub sentence: Option<String>,
-    /// Since when.
-    pub since: Timestamp,
+    /// Since when; `None` while nothing has happened on it yet.
+    pub since: Option<Timestamp>,
     /// When something came in last.
     pub last_inbound_at: Option<Timestamp>,
     /// When something was taken by the provider last.
@@ -261,6 +261,8 @@ pub struct Verdict {
     pub counted: std::collections::BTreeMap<String, i64>,
     /// Invariants that were checked.
     pub checked: Vec<String>,
+    /// Invariants about what this version does not have, each with what that is.
+    pub nothing_yet: Vec<String>,
 }
 
 /// How full a topic is.

@@ -41,17 +41,18 @@ struct Sequencer {
 impl Sequencer {
     async fn run(&self) {
         let mut failures = 0;
+        let mut is_told = false;
         let mut elected: Option<(i64, std::time::Instant)> = None;
         while !self.stop.is_cancelled() {
-            match self.turn(&mut elected).await {
-                Ok(true) => failures = 0,
+            match self.turn(&mut elected, is_told).await {
+                Ok(true) => (failures, is_told) = (0, true),
                 Ok(false) => {
                     failures = 0;
-                    tokio::select! {
-                        () = self.stop.cancelled() => {}
-                        () = self.inner.store.grown().notified() => {}
-                        () = tokio::time::sleep(POLL) => {}
-                    }
+                    is_told = tokio::select! {
+                        () = self.stop.cancelled() => false,
+                        () = self.inner.store.grown().notified() => true,
+                        () = tokio::time::sleep(POLL) => false,
+                    };
                 }
                 Err(error) => {
                     failures += 1;
@@ -65,32 +66,35 @@ impl Sequencer {
         }
     }
 
-    /// Numbers a portion; true when there may be more at once.
-    async fn turn(&self, elected: &mut Option<(i64, std::time::Instant)>) -> Result<bool, StoreError> {
+    /// Numbers a portion; true when there may be more at once. `is_told`: there is something to number.
+    async fn turn(
+        &self,
+        elected: &mut Option<(i64, std::time::Instant)>,
+        is_told: bool,
+    ) -> Result<bool, StoreError> {
         // Looking costs nothing; a transaction of its own each idle second would cost a sync of the disk.
-        let mut reader = self.inner.store.read().await?;
-        if !log::has_unnumbered(&mut reader).await? {
+        if !is_told && !log::has_unnumbered(&mut *self.inner.store.read().await?).await? {
             return Ok(false);
         }
-        drop(reader);
-        let mut tx = self.inner.store.begin_for_worker().await?;
         let now = self.inner.clock.instant();
         let epoch = match elected {
             Some((epoch, since)) if now.duration_since(*since) < RENEW => *epoch,
             _ => {
+                let mut tx = self.inner.store.begin_for_worker().await?;
                 let until = tx.now().plus_millis(LEASE_MS);
                 let Some(epoch) = sequencer::elect(&mut tx, &self.holder, until).await? else {
                     return Ok(false);
                 };
+                tx.commit().await?;
                 *elected = Some((epoch, now));
                 epoch
             }
         };
-        let Some(numbered) = sequencer::number(&mut tx, epoch, PORTION).await? else {
+        let Some(numbered) = sequencer::number(&self.inner.store, epoch, PORTION).await? else {
             *elected = None;
             return Ok(false);
         };
-        tx.commit().await?;
+        let numbered = u64::try_from(numbered).unwrap_or_default();
         if numbered == 0 {
             return Ok(false);
         }

@@ -1,8 +1,11 @@
 //! The hub's section of the settings.
 
+use std::path::{Path, PathBuf};
+
 use serde::{Deserialize, Serialize};
 
 use crate::passwords::PasswordSettings;
+use crate::store::dialect::Location;
 
 /// What the hub is set to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +33,16 @@ impl Default for StoreSettings {
     }
 }
 
+impl StoreSettings {
+    /// The directory of this machine that the store writes to, so that its room can be watched;
+    /// `None` for a server.
+    pub fn directory(&self) -> Option<PathBuf> {
+        let Ok(Location::Sqlite(file)) = Location::of(&self.url) else { return None };
+        let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty());
+        Some(dir.map_or_else(|| PathBuf::from("."), Path::to_path_buf))
+    }
+}
+
 /// How answers go out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -48,4 +61,18 @@ pub enum UnconfirmedPolicy {
     Hold,
     /// Sent once more, marked as a possible duplicate.
     ResendOnce,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_has_a_directory_and_a_server_has_none() {
+        let directory = |url: &str| StoreSettings { url: url.to_owned() }.directory();
+        assert_eq!(directory("sqlite:var/loket.db"), Some("var".into()));
+        assert_eq!(directory("sqlite:///srv/loket/loket.db"), Some("/srv/loket".into()));
+        assert_eq!(directory("sqlite:loket.db"), Some(".".into()));
+        assert_eq!(directory("postgres://host/loket"), None);
+    }
 }

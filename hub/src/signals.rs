@@ -6,9 +6,7 @@ use loket_protocol::asks::{Signal, SignalReply, VisitorWake};
 use loket_protocol::contact::HandleKind;
 use loket_protocol::event::LiveSignal;
 use loket_protocol::ids::{ThreadId, VisitorId};
-use loket_protocol::topics::{LIVE, SIGNALS};
-use tokio::sync::broadcast::error::RecvError;
-use tokio_util::sync::CancellationToken;
+use loket_protocol::topics::SIGNALS;
 
 use crate::requests::Principal;
 use crate::store::contacts::IdentityRow;
@@ -84,38 +82,35 @@ impl Hub {
         metrics::counter!("loket_signal_sent_total", "outcome" => told).increment(1);
     }
 
-    /// Turns what web chat hears of its visitors into what agents see, until told to stop.
-    pub(crate) async fn hear_visitors(self, stop: CancellationToken) {
-        let mut wakes = self.inner().kv.listen();
-        loop {
-            let wake = tokio::select! {
-                () = stop.cancelled() => return,
-                wake = wakes.recv() => wake,
-            };
-            match wake {
-                Ok(wake) if wake.channel == LIVE => self.hear(&wake.message).await,
-                Ok(_) | Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => return,
+    /// What a signal of any process means to agents: presence is noted, and a visitor who writes is
+    /// somebody in a thread. `None` when it means nothing here. Each process with agents' sockets asks
+    /// for itself, so that one signal shows once, and in order.
+    pub async fn hear(&self, signal: LiveSignal) -> Option<LiveSignal> {
+        match signal {
+            LiveSignal::VisitorTyping { site, visitor, on } => {
+                let thread_id = self.visitors_thread(&site, visitor).await?;
+                Some(LiveSignal::Typing { thread_id, agent_id: None, on })
             }
+            LiveSignal::Presence { agent_id, state } => {
+                self.inner().present.set(agent_id, state, self.inner().clock.instant());
+                Some(signal)
+            }
+            LiveSignal::Typing { .. } | LiveSignal::SessionEnded { .. } => Some(signal),
         }
     }
 
-    async fn hear(&self, message: &[u8]) {
-        let Ok(LiveSignal::VisitorTyping { site, visitor, on }) = serde_json::from_slice(message) else {
-            return;
-        };
-        let Some(site) = self.site(&site) else { return };
+    async fn visitors_thread(&self, site: &str, visitor: VisitorId) -> Option<ThreadId> {
+        let site = self.site(site)?;
         let place = async {
             let mut reader = self.inner().store.read().await?;
             visitors::place(&mut reader, &site, visitor).await
         };
         match place.await {
-            Ok(Some(place)) => {
-                let thread_id = place.thread;
-                self.live(&LiveSignal::Typing { thread_id, agent_id: None, on }).await;
+            Ok(place) => place.map(|place| place.thread),
+            Err(error) => {
+                tracing::debug!(%error, "a visitor's typing was not passed on");
+                None
             }
-            Ok(None) => {}
-            Err(error) => tracing::debug!(%error, "a visitor's typing was not passed on"),
         }
     }
 }

@@ -9,8 +9,8 @@ use loket_protocol::message::{AuthorType, Message};
 use loket_protocol::topics::WEBCHAT;
 use tokio_util::sync::CancellationToken;
 
-use crate::store::visitors::{self, VisitorRow};
-use crate::store::{Conn, StoreError, messages};
+use crate::store::visitors::{self, Place, VisitorRow};
+use crate::store::{Conn, StoreError, log, messages, threads};
 use crate::{Hub, HubError, worker};
 
 /// The most messages of one answer.
@@ -18,6 +18,8 @@ const HISTORY_MAX: u32 = 100;
 /// The most bytes of one answer as JSON, unless a single message is larger: the bus carries no answer
 /// over 1 MiB (B14).
 const HISTORY_BYTES_MAX: usize = 512 * 1024;
+/// How many entries of the log one question for news goes through.
+const NEWS_ENTRIES_MAX: i64 = 1_000;
 /// How many questions are taken at once.
 const QUESTIONS_AT_ONCE: usize = 32;
 /// Digits of a token's hash.
@@ -99,6 +101,7 @@ impl Hub {
                 }
             }
             WebchatAsk::History { site, visitor, after_seq } => self.history(&site, visitor, after_seq).await,
+            WebchatAsk::News { after } => self.news(after).await,
         }
     }
 
@@ -156,8 +159,10 @@ impl Hub {
             return Ok(WebchatReply::Unknown);
         }
         let Some(place) = visitors::place(&mut reader, &account, visitor).await? else {
-            return Ok(WebchatReply::History { messages: Vec::new(), more: false });
+            return Ok(WebchatReply::History { messages: Vec::new(), more: false, up_to_seq: None });
         };
+        // Taken before anything is read, so that what comes meanwhile is found by the next question.
+        let head = threads::row(&mut reader, place.thread).await?.map_or(after_seq, |row| row.seq);
         let mut ids = visitors::said_after(&mut reader, place, after_seq, HISTORY_MAX + 1).await?;
         let most = usize::try_from(HISTORY_MAX).unwrap_or(usize::MAX);
         let more = ids.len() > most;
@@ -168,7 +173,45 @@ impl Hub {
         let fits = fitting(&said);
         let more = more || fits < said.len();
         said.truncate(fits);
-        Ok(WebchatReply::History { messages: said, more })
+        let up_to = if more { said.last().map_or(after_seq, |message| message.seq) } else { head };
+        let mut messages = self.changed(&mut reader, place, after_seq, up_to).await?;
+        messages.append(&mut said);
+        Ok(WebchatReply::History { messages, more, up_to_seq: Some(up_to) })
+    }
+
+    /// Messages that a visitor has already and that were edited or taken back since, as they are now.
+    /// A page that comes back after very many changes is told of the last ones only.
+    async fn changed(
+        &self,
+        reader: &mut Conn,
+        place: Place,
+        after_seq: i64,
+        up_to: i64,
+    ) -> Result<Vec<Message>, StoreError> {
+        if after_seq == 0 {
+            return Ok(Vec::new());
+        }
+        let mut ids = visitors::changed_after(reader, place.thread, after_seq, up_to, HISTORY_MAX).await?;
+        ids.sort_unstable();
+        ids.dedup();
+        let mut found = messages::by_ids(reader, &ids).await?;
+        found.retain(|message| message.identity_id == Some(place.identity) && message.seq <= after_seq);
+        found.sort_by_key(|message| message.seq);
+        let mut changed: Vec<Message> = found.into_iter().map(for_visitor).collect();
+        changed.truncate(fitting(&changed));
+        Ok(changed)
+    }
+
+    async fn news(&self, after: Option<i64>) -> Result<WebchatReply, HubError> {
+        let mut reader = self.inner().store.snapshot().await?;
+        let head = log::head(&mut reader).await?;
+        let Some(after) = after.filter(|after| *after <= head) else {
+            return Ok(WebchatReply::News { visitors: Vec::new(), up_to: head, more: false });
+        };
+        let up_to = head.min(after.saturating_add(NEWS_ENTRIES_MAX));
+        let visitors =
+            if up_to > after { visitors::with_news(&mut reader, after, up_to).await? } else { Vec::new() };
+        Ok(WebchatReply::News { visitors, up_to, more: up_to < head })
     }
 }
 

@@ -72,7 +72,6 @@ impl Hub {
         tasks.spawn("claims", self.clone().answer_claims(tasks.stop_sign()));
         tasks.spawn("dispatch", self.clone().dispatch(tasks.stop_sign()));
         tasks.spawn("webchat", self.clone().answer_webchat(tasks.stop_sign()));
-        tasks.spawn("visitors", self.clone().hear_visitors(tasks.stop_sign()));
         tasks.spawn("sweep", self.clone().sweep(tasks.stop_sign()));
     }
 

@@ -34,7 +34,8 @@ pub enum WebchatAsk {
         /// SHA-256 of the visitor's token, hexadecimal.
         token_hash: String,
     },
-    /// What stands in the visitor's thread after a number: at most 100 messages, no notes.
+    /// What stands in the visitor's thread after a number, and what was edited or taken back after it:
+    /// at most 100 messages of each, no notes.
     History {
         /// The site.
         site: String,
@@ -42,6 +43,13 @@ pub enum WebchatAsk {
         visitor: VisitorId,
         /// Entries after this thread seq; 0 for all.
         after_seq: i64,
+    },
+    /// Whose conversations have changed since a place in the log, so that one question a process
+    /// stands for all its sockets.
+    News {
+        /// The place of the answer before; absent for the first question, whose answer is only where
+        /// the log is now.
+        after: Option<i64>,
     },
 }
 
@@ -62,9 +70,21 @@ pub enum WebchatReply {
     },
     /// Messages as the visitor may see them: without notes, and with nothing that is ours alone.
     History {
-        /// In order of seq.
+        /// In order of seq. Those up to the number asked for were edited or taken back since.
         messages: Vec<Message>,
         /// True when there is more after the last one.
+        more: bool,
+        /// How far this goes: the number to ask after next.
+        #[serde(default)]
+        up_to_seq: Option<i64>,
+    },
+    /// Whose conversations have changed.
+    News {
+        /// The visitors, each once.
+        visitors: Vec<VisitorId>,
+        /// The place in the log to ask after next.
+        up_to: i64,
+        /// The log goes on after it: ask again at once.
         more: bool,
     },
     /// There is no such visitor.

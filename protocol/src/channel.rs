@@ -87,8 +87,20 @@ pub struct Capabilities {
     pub text_chars_max: usize,
     /// The content types that it can send; anything else is refused before it is queued.
     pub content_types: Vec<String>,
+    /// Those of them that are a file and take a text under it. To others the text goes as a message of
+    /// its own, in front.
+    pub captions: Vec<String>,
+    /// The longest such text, in characters; a longer one goes in front as well.
+    pub caption_chars_max: usize,
     /// True when a reaction can be sent.
     pub reactions: bool,
+}
+
+impl Capabilities {
+    /// Whether a file of this type can carry a text of so many characters.
+    pub fn takes_caption(&self, kind: &str, chars: usize) -> bool {
+        chars <= self.caption_chars_max && self.captions.iter().any(|takes| takes == kind)
+    }
 }
 
 /// A configured channel account as the rooms need to know it; secrets are not part of it.

@@ -150,7 +150,8 @@ pub enum LiveSignal {
         /// Whose sessions or which key; compared with the socket's own.
         principal: String,
     },
-    /// A web chat visitor is writing; the hub turns it into [`Self::Typing`].
+    /// A web chat visitor is writing; whoever shows it to agents asks the hub, which turns it into
+    /// [`Self::Typing`].
     VisitorTyping {
         /// The site.
         site: String,

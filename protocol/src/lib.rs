@@ -8,6 +8,7 @@ pub mod agent;
 pub mod asks;
 pub mod channel;
 pub mod contact;
+pub mod content;
 pub mod delivery;
 pub mod event;
 pub mod ids;

@@ -5,6 +5,7 @@
 
 mod frames;
 mod pump;
+mod signals;
 pub(crate) mod socket;
 
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use pump::pump;
+pub(crate) use signals::signals;
 
 use crate::error::{Code, Problem};
 use crate::settings::ApiSettings;

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use loket_backbone::kv::Wake;
 use loket_hub::{EVENTS_PAGE_MAX, EventFilter, HubError};
-use loket_protocol::event::LiveSignal;
-use loket_protocol::topics::{LIVE, WAKE_LOG};
+use loket_protocol::topics::WAKE_LOG;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
@@ -30,7 +29,7 @@ pub(crate) async fn pump(shared: Arc<Shared>, stop: CancellationToken) {
         }
         tokio::select! {
             () = stop.cancelled() => break,
-            () = log_may_have_grown(&shared, &mut wakes) => {}
+            () = log_may_have_grown(&mut wakes) => {}
         }
     }
     shared.live.go_away();
@@ -60,13 +59,12 @@ async fn forward(shared: &Shared, position: &mut Option<i64>) -> Result<(), HubE
     }
 }
 
-/// Waits for a wake-up of the log, at most [`POLL`]; passes live signals on meanwhile.
-async fn log_may_have_grown(shared: &Shared, wakes: &mut broadcast::Receiver<Wake>) {
+/// Waits for a wake-up of the log, at most [`POLL`].
+async fn log_may_have_grown(wakes: &mut broadcast::Receiver<Wake>) {
     let woken = async {
         loop {
             match wakes.recv().await {
                 Ok(wake) if wake.channel == WAKE_LOG => return,
-                Ok(wake) if wake.channel == LIVE => live_signal(shared, &wake.message),
                 Ok(_) => {}
                 // Some were lost, and one of them may have been the log's.
                 Err(broadcast::error::RecvError::Lagged(_)) => return,
@@ -77,16 +75,4 @@ async fn log_may_have_grown(shared: &Shared, wakes: &mut broadcast::Receiver<Wak
     };
     // Elapsed or not: both mean "look".
     let _ = tokio::time::timeout(POLL, woken).await;
-}
-
-fn live_signal(shared: &Shared, message: &[u8]) {
-    match serde_json::from_slice::<LiveSignal>(message) {
-        Ok(LiveSignal::SessionEnded { principal }) => shared.live.recheck(&principal),
-        Ok(signal) => {
-            if let Some(frame) = frames::signal(&signal) {
-                shared.live.pass_on(&frame);
-            }
-        }
-        Err(error) => tracing::debug!(%error, "a live signal of another version"),
-    }
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::Api;
 use crate::answer;
-use crate::auth::{Caller, scope};
+use crate::auth::{Caller, Fresh, scope};
 use crate::doors::{Carries, Doc, Doors};
 use crate::error::{Code, Problem};
 use crate::request::{Body, IdempotencyKey, PathId, Query};
@@ -89,7 +89,7 @@ async fn list(_: Caller<scope::AgentsRead>, api: Api, query: Query) -> Result<Ht
 }
 
 async fn create(
-    caller: Caller<scope::AgentsWrite>,
+    caller: Fresh<scope::AgentsWrite>,
     api: Api,
     key: IdempotencyKey,
     Body(body): Body<CreateAgent>,
@@ -109,7 +109,7 @@ async fn show(
 }
 
 async fn disable(
-    caller: Caller<scope::AgentsWrite>,
+    caller: Fresh<scope::AgentsWrite>,
     api: Api,
     PathId(id): PathId<AgentId>,
 ) -> Result<HttpResponse, Problem> {

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::Api;
 use crate::answer;
-use crate::auth::{Caller, scope};
+use crate::auth::{Caller, Fresh, scope};
 use crate::doors::{Carries, Doc, Doors};
 use crate::error::Problem;
 use crate::request::{Body, IdempotencyKey, PathId, Query};
@@ -62,7 +62,7 @@ async fn list(_: Caller<scope::KeysRead>, api: Api, query: Query) -> Result<Http
 }
 
 async fn create(
-    caller: Caller<scope::KeysWrite>,
+    caller: Fresh<scope::KeysWrite>,
     api: Api,
     key: IdempotencyKey,
     Body(body): Body<CreateKey>,
@@ -72,7 +72,7 @@ async fn create(
 }
 
 async fn revoke(
-    caller: Caller<scope::KeysWrite>,
+    caller: Fresh<scope::KeysWrite>,
     api: Api,
     PathId(id): PathId<KeyId>,
 ) -> Result<HttpResponse, Problem> {

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use actix_web::HttpResponse;
 use actix_web::http::Method;
+use loket_backbone::disk::DiskState;
 use loket_hub::{ChannelState, HubHealth};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Api;
 use crate::answer;
@@ -27,6 +28,19 @@ struct Status {
     log_head: i64,
     sockets: usize,
     requests: usize,
+    disks: Vec<DiskState>,
+    /// `full`, or `relaxed` by the settings that are named.
+    durability: &'static str,
+    relaxed: Vec<&'static str>,
+}
+
+/// The word that stands on every health page (`reliability-contract` §1).
+fn durability(api: &Api) -> &'static str {
+    if api.hub.relaxed().is_empty() { "full" } else { "relaxed" }
+}
+
+fn example(status: &str) -> Value {
+    json!({"status": status, "durability": "full"})
 }
 
 pub(super) fn doors(doors: &mut Doors) {
@@ -41,7 +55,7 @@ pub(super) fn doors(doors: &mut Doors) {
             "The process answers.",
             "Looks at nothing else; for a restart by whoever watches it.",
         )
-        .answers(200, "It does.", Carries::Json("Live", json!({"status": "live"}))),
+        .answers(200, "It does.", Carries::Json("Live", example("live"))),
     );
     doors.door(
         Method::GET,
@@ -53,7 +67,7 @@ pub(super) fn doors(doors: &mut Doors) {
             "The process can do its work now.",
             "503 while the store or the bus is away or the process is stopping; the detail says which.",
         )
-        .answers(200, "It can.", Carries::Json("Ready", json!({"status": "ready"}))),
+        .answers(200, "It can.", Carries::Json("Ready", example("ready"))),
     );
     doors.get(
         "/health/status",
@@ -77,8 +91,8 @@ pub(super) fn doors(doors: &mut Doors) {
     );
 }
 
-async fn live(_: Anyone) -> Result<HttpResponse, Problem> {
-    answer::json(200, &json!({"status": "live"}))
+async fn live(_: Anyone, api: Api) -> Result<HttpResponse, Problem> {
+    answer::json(200, &json!({"status": "live", "durability": durability(&api)}))
 }
 
 /// Why the process cannot do its work right now; `None`: it can.
@@ -89,15 +103,23 @@ async fn hindrance(api: &Api) -> Option<String> {
     match tokio::time::timeout(READY_DEADLINE, api.hub.health()).await {
         Ok(health) if !health.store => Some("The store does not answer.".to_owned()),
         Ok(health) if !health.bus => Some("The bus does not answer.".to_owned()),
-        Ok(_) => (api.others_ready)().err(),
+        Ok(_) => (api.lent.others_ready)().err(),
         Err(_) => Some("The store does not answer in time.".to_owned()),
     }
 }
 
 async fn ready(_: Anyone, api: Api) -> Result<HttpResponse, Problem> {
     match hindrance(&api).await {
-        Some(sentence) => Err(Problem::new(Code::Unavailable, sentence).retry_soon()),
-        None => answer::json(200, &json!({"status": "ready"})),
+        Some(sentence) => {
+            let relaxed = api.hub.relaxed();
+            let told = if relaxed.is_empty() {
+                sentence
+            } else {
+                format!("{sentence} Durability is relaxed by {}.", relaxed.join(" and "))
+            };
+            Err(Problem::new(Code::Unavailable, told).retry_soon())
+        }
+        None => answer::json(200, &json!({"status": "ready", "durability": durability(&api)})),
     }
 }
 
@@ -110,11 +132,14 @@ async fn status(_: Caller<scope::StatusRead>, api: Api) -> Result<HttpResponse, 
         log_head: api.hub.log_head().await?.0,
         sockets: api.live.count(),
         requests: api.inside.ordinary(),
+        disks: api.lent.disks.states(),
+        durability: durability(&api),
+        relaxed: api.hub.relaxed(),
     };
     answer::json(200, &status)
 }
 
 async fn metrics_text(_: Anyone, api: Api) -> Result<HttpResponse, Problem> {
-    let text = (api.render_metrics)();
+    let text = (api.lent.render_metrics)();
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text))
 }

@@ -111,7 +111,7 @@ async fn replay(
     PathId(id): PathId<ParkedId>,
     _: (IdempotencyKey, Body<Empty>),
 ) -> Result<HttpResponse, Problem> {
-    api.hub.replay_parked(Some(&caller), id, api.reread.as_ref()).await?;
+    api.hub.replay_parked(Some(&caller), id, api.lent.reread.as_ref()).await?;
     Ok(answer::nothing())
 }
 

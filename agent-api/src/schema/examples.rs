@@ -128,7 +128,8 @@ pub(crate) fn channel() -> Value {
         "channel": account(), "name": "main",
         "capabilities": {
             "window_ms": 86_400_000, "human_window_ms": null, "reads_the_thread": false,
-            "text_chars_max": 4096, "content_types": ["text", "image", "template"], "reactions": true,
+            "text_chars_max": 4096, "content_types": ["text", "image", "template"],
+            "captions": ["image"], "caption_chars_max": 1024, "reactions": true,
         },
         "health": "connected", "sentence": null, "since": AT, "last_inbound_at": AT,
         "last_sent_at": null, "queued": 0, "unconfirmed": 0,
@@ -147,5 +148,7 @@ pub(crate) fn status() -> Value {
     json!({
         "ready": true, "hub": {"store": true, "bus": true, "unnumbered": 0, "parked": 0, "topics": {"inbound": {"items": 0, "leased": 0, "oldest_age_ms": 0}}},
         "channels": [channel()], "log_head": 18_273_645, "sockets": 12, "requests": 1,
+        "disks": [{"holds": "bus", "room": "enough", "free_bytes": 52_613_349_376_i64, "size_bytes": 105_089_261_568_i64}],
+        "durability": "full", "relaxed": [],
     })
 }

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{always, id, list, names, object, or_null, page, reference, string, time, whole, yes_or_no};
+use super::{
+    Field, always, id, list, maybe, names, object, or_null, page, reference, string, time, whole, yes_or_no,
+};
 
 /// Every schema of an answer to an operator.
 pub(super) fn all() -> Vec<(&'static str, Value)> {
@@ -45,13 +47,21 @@ fn channels() -> Vec<(&'static str, Value)> {
                                     "content_types",
                                     list(&string("A content type."), "What it can send."),
                                 ),
+                                always(
+                                    "captions",
+                                    list(
+                                        &string("A content type."),
+                                        "Those that are a file and take a text under it. With others, and when it is too long for that, the text goes as a message of its own, in front.",
+                                    ),
+                                ),
+                                always("caption_chars_max", whole("The longest such text, in characters.")),
                                 always("reactions", yes_or_no("Whether a reaction can be sent.")),
                             ],
                         ),
                     ),
                     always("health", names(&["connected", "degraded", "reauthorise"], "How it is doing.")),
                     always("sentence", or_null(string("What is wrong and how to mend it."))),
-                    always("since", time("Since when.")),
+                    always("since", or_null(time("Since when; null while nothing has happened on it yet."))),
                     always("last_inbound_at", or_null(time("When something came in last."))),
                     always("last_sent_at", or_null(time("When the provider took something last."))),
                     always("queued", whole("Replies that wait to be sent.")),
@@ -89,10 +99,23 @@ fn parked() -> Vec<(&'static str, Value)> {
     ]
 }
 
+fn durability() -> Field {
+    always(
+        "durability",
+        names(&["full", "relaxed"], "`relaxed`: a setting allows to forget what was confirmed."),
+    )
+}
+
 fn health() -> Vec<(&'static str, Value)> {
     vec![
-        ("Live", object("The process answers.", vec![always("status", names(&["live"], "It is."))])),
-        ("Ready", object("The API can work.", vec![always("status", names(&["ready"], "It is."))])),
+        (
+            "Live",
+            object("The process answers.", vec![always("status", names(&["live"], "It is.")), durability()]),
+        ),
+        (
+            "Ready",
+            object("The API can work.", vec![always("status", names(&["ready"], "It is.")), durability()]),
+        ),
         (
             "Status",
             object(
@@ -123,6 +146,28 @@ fn health() -> Vec<(&'static str, Value)> {
                     always("log_head", whole("The last number of the log.")),
                     always("sockets", whole("Open sockets of this process.")),
                     always("requests", whole("Requests being carried out in this process.")),
+                    always("disks", list(&reference("Disk"), "The disks that this process writes to.")),
+                    durability(),
+                    always("relaxed", list(&string("A setting."), "The settings that relax durability.")),
+                ],
+            ),
+        ),
+        (
+            "Disk",
+            object(
+                "Room on a disk.",
+                vec![
+                    always("holds", names(&["bus", "store"], "What is on it.")),
+                    always(
+                        "room",
+                        names(
+                            &["enough", "low", "full"],
+                            "`low` under 256 MiB or 5 %: media and exports stop, once there are any. `full` \
+                             under 64 MiB: callbacks get 503 and writes 507; reading and removing go on.",
+                        ),
+                    ),
+                    maybe("free_bytes", whole("What may still be written.")),
+                    maybe("size_bytes", whole("All there is.")),
                 ],
             ),
         ),

@@ -1,31 +1,12 @@
 //! What requests carry, and the parts that requests and answers share.
 
+use loket_protocol::content::SENDABLE;
 use serde_json::{Value, json};
 
 use super::{
     always, anything, closed, id, list, maybe, names, object, or_null, reference, string, text, time, whole,
     yes_or_no,
 };
-
-/// What can be sent (`loket_protocol::message::Content`).
-const SENDABLE: &[&str] = &[
-    "text",
-    "image",
-    "video",
-    "audio",
-    "document",
-    "sticker",
-    "location",
-    "contacts",
-    "buttons",
-    "list",
-    "cta_url",
-    "quick_replies",
-    "template",
-    "reaction",
-    "location_request",
-    "contact_request",
-];
 
 /// Every schema of a request.
 pub(super) fn all() -> Vec<(&'static str, Value)> {

@@ -58,14 +58,18 @@ async fn every_door_opens_for_the_roles_it_names_and_for_no_other() {
             let place = format!("{place} for a key of the role {}", role.as_str());
             match door.access {
                 Access::Public => assert_ne!(answer.status, 403, "{place}"),
-                Access::Scope(scope) | Access::Person(scope) if !scope.allows(role) => {
+                Access::Scope(scope) | Access::Person(scope) | Access::Fresh(scope)
+                    if !scope.allows(role) =>
+                {
                     assert_eq!((answer.status, answer.code()), (403, "forbidden"), "{place}");
                     assert!(answer.body["detail"].as_str().unwrap().contains(scope.as_str()), "{place}");
                 }
                 Access::Person(_) => {
                     assert_eq!((answer.status, answer.code()), (403, "agent_required"), "{place}");
                 }
-                Access::Scope(_) => assert!(![401, 403].contains(&answer.status), "{place}: {}", answer.body),
+                Access::Scope(_) | Access::Fresh(_) => {
+                    assert!(![401, 403].contains(&answer.status), "{place}: {}", answer.body);
+                }
             }
         }
     }
@@ -86,6 +90,30 @@ async fn people_pass_the_doors_for_people() {
             assert_ne!(answer.status, 403, "{} {}", door.method, door.path);
         }
     }
+    world.end().await;
+}
+
+#[actix_web::test]
+async fn weighty_acts_want_a_login_of_the_last_ten_minutes() {
+    let world = World::begin().await;
+    let password = world.employ("chef", Role::Admin).await;
+    let stale = world.log_in("chef", &password).await;
+    world.clock.advance(Duration::from_mins(11));
+    let fresh = world.log_in("chef", &password).await;
+    let mut weighty = Vec::new();
+    for door in AgentApi::doors().into_iter().filter(|door| matches!(door.access, Access::Fresh(_))) {
+        let place = format!("{} {}", door.method, door.path);
+        let answer = knock(&world, &door, Some(&stale)).await;
+        assert_eq!((answer.status, answer.code()), (401, "fresh_auth_required"), "{place}");
+        let answer = knock(&world, &door, Some(&fresh)).await;
+        assert!(![401, 403].contains(&answer.status), "{place}: {}", answer.body);
+        weighty.push(place);
+    }
+    assert_eq!(
+        weighty,
+        ["POST /v1/agents", "DELETE /v1/agents/{id}", "POST /v1/api-keys", "DELETE /v1/api-keys/{id}"]
+    );
+    assert_eq!(world.get("/v1/me").bearer(&stale).go().await.status, 200, "for all else it is good");
     world.end().await;
 }
 
@@ -209,14 +237,19 @@ async fn a_token_has_a_rate_and_others_are_not_hurt() {
 #[actix_web::test]
 async fn health_tells_a_watcher_and_details_are_for_operators() {
     let world = World::begin().await;
-    assert_eq!(world.get("/health/live").go().await.good(), json!({"status": "live"}));
-    assert_eq!(world.get("/health/ready").go().await.good(), json!({"status": "ready"}));
+    // The bus of these tests may forget, and every health page says so.
+    let told = |status: &str| json!({"status": status, "durability": "relaxed"});
+    assert_eq!(world.get("/health/live").go().await.good(), told("live"));
+    assert_eq!(world.get("/health/ready").go().await.good(), told("ready"));
     let lead = world.person(Role::Lead).await;
     let status = world.get("/health/status").bearer(&lead).go().await.good();
     assert_eq!(status["hub"]["store"], true);
     assert_eq!(status["channels"].as_array().unwrap().len(), 2);
+    assert_eq!((&status["durability"], &status["relaxed"]), (&json!("relaxed"), &json!(["bus.url"])));
     world.api.drain();
-    assert_eq!(world.get("/health/ready").go().await.status, 503);
+    let stopping = world.get("/health/ready").go().await;
+    assert_eq!(stopping.status, 503);
+    assert_eq!(stopping.body["detail"], "The process is stopping. Durability is relaxed by bus.url.");
     assert_eq!(world.get("/health/live").go().await.status, 200);
     // Not ready does not refuse work that still arrives.
     assert_eq!(world.get("/v1/me").bearer(&lead).go().await.status, 200);

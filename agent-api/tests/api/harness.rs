@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer};
-use loket_agent_api::{AgentApi, ApiSettings, OthersReady, RenderMetrics};
+use loket_agent_api::{AgentApi, ApiSettings, Lent, OthersReady, RenderMetrics};
 use loket_backbone::bus::{self, Item, Wire};
 use loket_backbone::clock::Clock;
+use loket_backbone::disk::Disks;
 use loket_backbone::http::{self, Limits};
 use loket_backbone::tasks::Tasks;
 use loket_backbone::{kv, random};
@@ -16,6 +17,8 @@ use loket_hub::{Hub, HubSettings, MasterKey, NewAgent, NewKey, Reread, StoreSett
 use loket_protocol::agent::Role;
 use loket_protocol::channel::{AccountSettings, Capabilities, ChannelAccount, ChannelKind};
 use loket_protocol::contact::{Customer, Handle, HandleKind};
+use loket_protocol::event::LiveSignal;
+use loket_protocol::ids::VisitorId;
 use loket_protocol::inbound::{Fact, INBOUND_VERSION, InboundEvent, MessageFact};
 use loket_protocol::message::Content;
 use loket_protocol::problem::Problem;
@@ -50,7 +53,8 @@ pub(crate) struct World {
     server: ServerHandle,
     client: Client,
     document: Document,
-    _dir: TempDir,
+    /// Absent in a process beside another, whose hub it shares.
+    dir: Option<TempDir>,
 }
 
 /// An answer as a client sees it.
@@ -88,6 +92,8 @@ fn account(kind: &str, account: &str, reads_the_thread: bool) -> AccountSettings
             reads_the_thread,
             text_chars_max: 4_096,
             content_types: vec!["text".to_owned(), "image".to_owned()],
+            captions: vec!["image".to_owned()],
+            caption_chars_max: 1_024,
             reactions: !reads_the_thread,
         },
     }
@@ -103,6 +109,29 @@ pub(crate) fn roomy() -> ApiSettings {
     }
 }
 
+fn client() -> Client {
+    http::client(Limits { connect: Duration::from_secs(5), total: Duration::from_mins(1) }).unwrap()
+}
+
+/// Serves an API on a port of its own.
+fn listen(api: &AgentApi) -> (String, ServerHandle) {
+    let mounted = api.clone();
+    let server = HttpServer::new(move || {
+        let api = mounted.clone();
+        App::new().configure(move |service| api.configure(service))
+    })
+    .workers(2)
+    .tcp_nodelay(true)
+    .disable_signals()
+    .bind(("127.0.0.1", 0))
+    .unwrap();
+    let base = format!("http://{}", server.addrs()[0]);
+    let running = server.run();
+    let handle = running.handle();
+    tokio::spawn(running);
+    (base, handle)
+}
+
 impl World {
     pub(crate) async fn begin() -> Self {
         Self::with(roomy(), "memory:").await
@@ -112,13 +141,30 @@ impl World {
         Self::within(settings, kv_url, Arc::new(|| "# no recorder\n".to_owned()), Arc::new(|| Ok(()))).await
     }
 
+    /// On disks of the test's own.
+    pub(crate) async fn with_disks(disks: Disks) -> Self {
+        let others_ready: OthersReady = Arc::new(|| Ok(()));
+        let render_metrics: RenderMetrics = Arc::new(String::new);
+        Self::lent(
+            roomy(),
+            "memory:",
+            Lent { render_metrics, others_ready, reread: Arc::new(NoReread), disks },
+        )
+        .await
+    }
+
     /// In a process with figures and other roles of its own.
     pub(crate) async fn within(
         settings: ApiSettings,
         kv_url: &str,
-        figures: RenderMetrics,
-        others: OthersReady,
+        render_metrics: RenderMetrics,
+        others_ready: OthersReady,
     ) -> Self {
+        let lent = Lent { render_metrics, others_ready, reread: Arc::new(NoReread), disks: Disks::none() };
+        Self::lent(settings, kv_url, lent).await
+    }
+
+    async fn lent(settings: ApiSettings, kv_url: &str, lent: Lent) -> Self {
         // Another test of this process may have installed it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let dir = tempfile::tempdir().unwrap();
@@ -142,45 +188,36 @@ impl World {
         .unwrap();
         let tasks = Tasks::new();
         hub.start(&tasks);
+        let api = AgentApi::new(hub.clone(), kv, clock.clone(), settings, lent).unwrap();
+        api.start(&tasks);
+        let (base, server) = listen(&api);
+        let (client, document) = (client(), Document::of_today());
+        Self { base, api, hub, clock, wire, tasks, server, client, document, dir: Some(dir) }
+    }
+
+    /// A second process of the agent API: another port and another handle of kv, the same hub.
+    pub(crate) fn beside(&self, settings: ApiSettings, kv_url: &str) -> Self {
+        let (hub, clock, wire, tasks) =
+            (self.hub.clone(), self.clock.clone(), self.wire.clone(), Tasks::new());
+        let kv = kv::open(kv_url, clock.clone()).unwrap();
+        let (figures, others): (RenderMetrics, OthersReady) = (Arc::new(String::new), Arc::new(|| Ok(())));
         let api =
             AgentApi::new(hub.clone(), kv, clock.clone(), settings, figures, others, Arc::new(NoReread))
                 .unwrap();
         api.start(&tasks);
-        let mounted = api.clone();
-        let server = HttpServer::new(move || {
-            let api = mounted.clone();
-            App::new().configure(move |service| api.configure(service))
-        })
-        .workers(2)
-        .tcp_nodelay(true)
-        .disable_signals()
-        .bind(("127.0.0.1", 0))
-        .unwrap();
-        let base = format!("http://{}", server.addrs()[0]);
-        let running = server.run();
-        let handle = running.handle();
-        tokio::spawn(running);
-        let limits = Limits { connect: Duration::from_secs(5), total: Duration::from_mins(1) };
-        Self {
-            base,
-            api,
-            hub,
-            clock,
-            wire,
-            tasks,
-            server: handle,
-            client: http::client(limits).unwrap(),
-            document: Document::of_today(),
-            _dir: dir,
-        }
+        let (base, server) = listen(&api);
+        let (client, document) = (client(), Document::of_today());
+        Self { base, api, hub, clock, wire, tasks, server, client, document, dir: None }
     }
 
     pub(crate) async fn end(self) {
         assert!(self.api.close_sockets(Duration::from_secs(20)).await, "a socket stayed open");
         self.server.stop(false).await;
         assert!(self.tasks.stop(Duration::from_secs(20)).await, "a task did not stop");
-        self.hub.close().await;
-        self.wire.bus().close().await;
+        if self.dir.is_some() {
+            self.hub.close().await;
+            self.wire.bus().close().await;
+        }
     }
 
     // ---- people ----
@@ -216,43 +253,53 @@ impl World {
         }
     }
 
+    /// Somebody's words, as a channel reports them.
+    fn words(&self, kind: &str, account: &str, handle: Handle, text: &str) -> InboundEvent {
+        let now = self.clock.now();
+        let name = Some(format!("customer {}", handle.value));
+        let (kind, account) = (ChannelKind::new(kind).unwrap(), account.to_owned());
+        InboundEvent {
+            v: INBOUND_VERSION,
+            channel: ChannelAccount { kind, account },
+            customer: Some(Customer { handles: vec![handle], name, name_is_ours: false }),
+            at: now,
+            at_is_arrival: false,
+            received_at: now,
+            standby: false,
+            opens_window: Some(true),
+            fact: Fact::Message(MessageFact {
+                external_id: Some(format!("wamid.{}", random::hex::<10>())),
+                content: Content::text(text),
+                ..MessageFact::default()
+            }),
+        }
+    }
+
     /// A customer writes; the message is on the bus when this returns.
     pub(crate) async fn customer_writes(&self, who: &str, text: &str) {
         self.customers_write(&[(who, text)]).await;
     }
 
     pub(crate) async fn customers_write(&self, lines: &[(&str, &str)]) {
-        let event = |(who, text): &(&str, &str)| {
-            let now = self.clock.now();
-            InboundEvent {
-                v: INBOUND_VERSION,
-                channel: ChannelAccount {
-                    kind: ChannelKind::new("whatsapp").unwrap(),
-                    account: "100".to_owned(),
-                },
-                customer: Some(Customer {
-                    handles: vec![Handle::new(HandleKind::Phone, *who)],
-                    name: Some(format!("customer {who}")),
-                    name_is_ours: false,
-                }),
-                at: now,
-                at_is_arrival: false,
-                received_at: now,
-                standby: false,
-                opens_window: Some(true),
-                fact: Fact::Message(MessageFact {
-                    external_id: Some(format!("wamid.{}", random::hex::<10>())),
-                    content: Content::text(*text),
-                    ..MessageFact::default()
-                }),
-            }
-        };
+        let phone = |who: &str| Handle::new(HandleKind::Phone, who);
         let items: Vec<_> = lines
             .iter()
-            .map(event)
+            .map(|(who, text)| self.words("whatsapp", "100", phone(who), text))
             .map(|event| Wire::item(event.key(), event.lane(), "t".to_owned(), &event).unwrap())
             .collect();
         self.wire.publish(&INBOUND, &items).await.unwrap();
+    }
+
+    /// A visitor of the web site writes; they have a thread when this returns.
+    pub(crate) async fn visitor(&self, text: &str) -> VisitorId {
+        let visitor: VisitorId = self.clock.id();
+        let handle = Handle::new(HandleKind::Visitor, visitor.to_string());
+        let event = self.words("webchat", "shop", handle, text);
+        let item = Wire::item(event.key(), event.lane(), "t".to_owned(), &event).unwrap();
+        self.wire.publish(&INBOUND, &[item]).await.unwrap();
+        let typing = LiveSignal::VisitorTyping { site: "shop".to_owned(), visitor, on: true };
+        eventually("the visitor has a thread", async || self.hub.hear(typing.clone()).await).await;
+        visitor
     }
 
     /// Something comes in that this version does not understand.
@@ -363,7 +410,7 @@ fn assert_dressed(answer: &Answer) {
 }
 
 /// Asks until it is there; a test that waits longer than anybody would has failed.
-pub(crate) async fn eventually<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
+pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let found = async {
         loop {
             if let Some(found) = look().await {

@@ -1,14 +1,20 @@
 //! Too much, and mistakes of our own (`reliability-contract` §8).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use loket_agent_api::ApiSettings;
+use loket_backbone::disk::{Disks, Space};
 use loket_protocol::agent::Role;
 use metrics_exporter_prometheus::PrometheusBuilder;
+use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use crate::harness::{World, eventually, roomy};
+
+/// A disk with room.
+const ROOM: u64 = 1 << 40;
 
 #[actix_web::test]
 async fn reads_are_shed_before_writes_and_a_watcher_is_always_answered() {
@@ -43,6 +49,47 @@ async fn reads_are_shed_before_writes_and_a_watcher_is_always_answered() {
         (world.get("/v1/threads").bearer(&token).go().await.status == 200).then_some(())
     })
     .await;
+    world.end().await;
+}
+
+#[actix_web::test]
+async fn a_nearly_full_disk_refuses_writes_and_lets_reads_and_removals_through() {
+    let free = Arc::new(AtomicU64::new(ROOM));
+    let told = Arc::clone(&free);
+    let disks = Disks::read_by(vec![("store", "/".into())], move |_| {
+        Ok(Space { free_bytes: told.load(Ordering::SeqCst), size_bytes: ROOM })
+    });
+    let world = World::with_disks(disks.clone()).await;
+    let (login, admin) = ("anna", world.person(Role::Admin).await);
+    let password = world.employ(login, Role::Agent).await;
+    let thread = world.thread_of("31600000001", "hello").await;
+    let notes = format!("/v1/threads/{}/notes", thread["id"].as_str().unwrap());
+    let note = async || world.post(&notes).bearer(&admin).json(&json!({"text": "x"})).go().await;
+    let room = async || {
+        let status = world.get("/health/status").bearer(&admin).go().await.good();
+        (status["disks"][0]["holds"].clone(), status["disks"][0]["room"].clone())
+    };
+    assert_eq!(room().await, (json!("store"), json!("enough")));
+
+    free.store(100 * 1024 * 1024, Ordering::SeqCst);
+    disks.look();
+    assert_eq!(room().await.1, "low");
+    assert_eq!(note().await.status, 201, "what is said goes on");
+
+    free.store(10 * 1024 * 1024, Ordering::SeqCst);
+    disks.look();
+    assert_eq!(room().await.1, "full");
+    let refused = note().await;
+    assert_eq!((refused.status, refused.code()), (507, "disk_full"));
+    // Reading goes on, and so does what it needs and what takes rights and space away.
+    assert_eq!(world.get("/v1/threads").bearer(&admin).go().await.status, 200);
+    assert_eq!(world.get("/health/ready").go().await.status, 200);
+    let session = world.log_in(login, &password).await;
+    assert_eq!(world.delete("/v1/sessions").bearer(&session).go().await.status, 204);
+
+    free.store(ROOM, Ordering::SeqCst);
+    disks.look();
+    assert_eq!(note().await.status, 201);
     world.end().await;
 }
 
@@ -96,7 +143,7 @@ async fn ready_speaks_for_the_other_roles_of_the_process() {
     let world = World::within(roomy(), "memory:", Arc::new(String::new), others).await;
     let answer = world.get("/health/ready").go().await;
     assert_eq!((answer.status, answer.code()), (503, "unavailable"));
-    assert_eq!(answer.body["detail"], "The ingress has no bus.");
+    assert_eq!(answer.body["detail"], "The ingress has no bus. Durability is relaxed by bus.url.");
     assert_eq!(world.get("/health/live").go().await.status, 200);
     world.end().await;
 }

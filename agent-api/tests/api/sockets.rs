@@ -19,7 +19,7 @@ use crate::harness::{World, eventually, roomy};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-struct Socket {
+pub(crate) struct Socket {
     wire: WebSocketStream<MaybeTlsStream<TcpStream>>,
 }
 
@@ -54,12 +54,12 @@ impl Socket {
         client_async(request, stream).await.unwrap().0
     }
 
-    async fn open(world: &World, token: &str, query: &str) -> Self {
+    pub(crate) async fn open(world: &World, token: &str, query: &str) -> Self {
         Self::try_open(world, Some(token), query, None).await.unwrap()
     }
 
     /// The next JSON frame, held against the document.
-    async fn next(&mut self, world: &World) -> Value {
+    pub(crate) async fn next(&mut self, world: &World) -> Value {
         match tokio::time::timeout(PATIENCE, self.frame()).await.expect("no frame came") {
             Ok(frame) => {
                 world.document().check_value("ServerFrame", &frame, "a frame");
@@ -83,7 +83,7 @@ impl Socket {
     }
 
     /// The next event's seq.
-    async fn next_seq(&mut self, world: &World) -> i64 {
+    pub(crate) async fn next_seq(&mut self, world: &World) -> i64 {
         loop {
             let frame = self.next(world).await;
             if frame["type"] == "event" {
@@ -92,7 +92,7 @@ impl Socket {
         }
     }
 
-    async fn until_closed(&mut self) -> (u16, String) {
+    pub(crate) async fn until_closed(&mut self) -> (u16, String) {
         let closed = async {
             loop {
                 if let Err(end) = self.frame().await {
@@ -103,7 +103,7 @@ impl Socket {
         tokio::time::timeout(PATIENCE, closed).await.expect("it stayed open")
     }
 
-    async fn say(&mut self, frame: &Value) {
+    pub(crate) async fn say(&mut self, frame: &Value) {
         self.wire.send(Message::text(frame.to_string())).await.unwrap();
     }
 }
@@ -165,10 +165,11 @@ async fn a_socket_that_comes_back_misses_nothing_and_gets_nothing_twice() {
                         Err(_) => break,
                     }
                 }
-                let head = world.hub.log_head().await.unwrap().0;
                 let all_written = !writing.load(Ordering::SeqCst)
                     && world.hub.health().await.unnumbered == 0
                     && received(world).await == 600;
+                // After that, because it grows no more then.
+                let head = world.hub.log_head().await.unwrap().0;
                 if all_written && seen.last() == Some(&head) {
                     return (seen, head);
                 }

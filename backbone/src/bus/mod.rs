@@ -114,6 +114,18 @@ pub trait Bus: Send + Sync {
 
     /// Stops cleanly: what was promised is on disk, leases that are out go back.
     async fn close(&self);
+
+    /// The directory of this machine that it writes to, so that its room can be watched; `None` for a
+    /// backend on another machine.
+    fn directory(&self) -> Option<&Path> {
+        None
+    }
+
+    /// True when it was told to open although what it confirms may be forgotten
+    /// (`durability=relaxed`): shown on every health page (`reliability-contract` §1).
+    fn durability_is_relaxed(&self) -> bool {
+        false
+    }
 }
 
 /// An item that one member holds until it says what became of it. Dropping it gives it back (B4).
@@ -278,6 +290,8 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let url = format!("embedded:{}?durability=relaxed", home.path().display());
         let wire = Wire::new(open(&url, Clock::system(), TOPICS, SUBJECTS).await.unwrap());
+        assert_eq!(wire.bus().directory(), Some(home.path()));
+        assert!(wire.bus().durability_is_relaxed());
         let item = Wire::item("id".into(), "key".into(), "trace".into(), &["a", "value"]).unwrap();
         wire.publish(&PARKED, &[item]).await.unwrap();
         let lease = wire.lease(&PARKED, 1).await.unwrap().pop().unwrap();

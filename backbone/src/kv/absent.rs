@@ -39,6 +39,10 @@ impl Kv for Absent {
         none()
     }
 
+    async fn renew(&self, _key: &str, _ttl: Duration) -> Result<bool, KvError> {
+        none()
+    }
+
     async fn remove(&self, _key: &str) -> Result<(), KvError> {
         none()
     }
@@ -48,6 +52,10 @@ impl Kv for Absent {
     }
 
     async fn count(&self, _key: &str, _window: Duration) -> Result<u64, KvError> {
+        none()
+    }
+
+    async fn pace(&self, _: &str, _: Duration, _: Duration, _: Duration) -> Result<Duration, KvError> {
         none()
     }
 
@@ -74,9 +82,11 @@ mod tests {
         assert!(kv.set("key", Bytes::new(), second).await.is_err());
         assert!(kv.get("key").await.is_err());
         assert!(kv.take("key").await.is_err());
+        assert!(kv.renew("key", second).await.is_err());
         assert!(kv.remove("key").await.is_err());
         assert!(kv.scan("").await.is_err());
         assert!(kv.count("key", second).await.is_err());
+        assert!(kv.pace("key", second, second, second).await.is_err());
         assert!(kv.wake("channel", Bytes::new()).await.is_err());
         assert_eq!(heard.try_recv(), Err(TryRecvError::Empty), "silent, and not ended");
     }

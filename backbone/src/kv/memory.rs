@@ -10,7 +10,7 @@ use bytes::Bytes;
 use loket_protocol::time::Timestamp;
 use tokio::sync::broadcast;
 
-use super::{KEY_BYTES_MAX, Kv, KvError, SCAN_MAX, SharedKv, VALUE_BYTES_MAX, WAKES_MAX, Wake};
+use super::{Kv, KvError, PACE_MAX, SCAN_MAX, SharedKv, WAKES_MAX, Wake, fits};
 use crate::clock::Clock;
 
 /// How many keys there may be; beyond it the one that expires first makes room.
@@ -86,15 +86,9 @@ impl Entries {
     }
 }
 
-fn fits(key: &str, value: &Bytes) -> Result<(), KvError> {
-    if key.len() > KEY_BYTES_MAX {
-        return Err(KvError(format!("a key of {} bytes is over the limit of {KEY_BYTES_MAX}", key.len())));
-    }
-    if value.len() > VALUE_BYTES_MAX {
-        let length = value.len();
-        return Err(KvError(format!("a value of {length} bytes is over the limit of {VALUE_BYTES_MAX}")));
-    }
-    Ok(())
+fn number(value: &Bytes) -> Result<u64, KvError> {
+    let number = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+    number.ok_or_else(|| KvError("the value under this key is no number".to_owned()))
 }
 
 #[async_trait]
@@ -114,6 +108,14 @@ impl Kv for Memory {
         Ok(self.entries().remove(key))
     }
 
+    async fn renew(&self, key: &str, ttl: Duration) -> Result<bool, KvError> {
+        let expires_at = self.expiry(ttl);
+        let mut entries = self.entries();
+        let Some(value) = entries.remove(key) else { return Ok(false) };
+        entries.insert(key, value, expires_at, self.keys_max);
+        Ok(true)
+    }
+
     async fn remove(&self, key: &str) -> Result<(), KvError> {
         self.entries().remove(key);
         Ok(())
@@ -127,19 +129,41 @@ impl Kv for Memory {
     }
 
     async fn count(&self, key: &str, window: Duration) -> Result<u64, KvError> {
-        fits(key, &Bytes::new())?;
+        fits(key, b"")?;
         let expires_at = self.expiry(window);
         let mut entries = self.entries();
         if let Some(entry) = entries.by_key.get_mut(key) {
-            let counted: Option<u64> = std::str::from_utf8(&entry.value).ok().and_then(|n| n.parse().ok());
-            let counted =
-                counted.ok_or_else(|| KvError("the value under this key is no number".to_owned()))?;
-            let more = counted.saturating_add(1);
+            let more = number(&entry.value)?.saturating_add(1);
             entry.value = more.to_string().into();
             return Ok(more);
         }
         entries.insert(key, Bytes::from_static(b"1"), expires_at, self.keys_max);
         Ok(1)
+    }
+
+    async fn pace(
+        &self,
+        key: &str,
+        every: Duration,
+        burst: Duration,
+        patience: Duration,
+    ) -> Result<Duration, KvError> {
+        fits(key, b"")?;
+        let now = Duration::from_millis(self.clock.now().as_millis().unsigned_abs());
+        let mut entries = self.entries();
+        // What is kept is when the row is empty again.
+        let empty_at = match entries.by_key.get(key) {
+            None => now,
+            Some(entry) => Duration::from_micros(number(&entry.value)?),
+        };
+        let start = empty_at.max(now);
+        let wait = start.saturating_sub(now).saturating_sub(burst);
+        if wait <= patience {
+            let empty_at = start.saturating_add(every.min(PACE_MAX));
+            let value = empty_at.as_micros().to_string().into();
+            entries.insert(key, value, self.expiry(empty_at.saturating_sub(now)), self.keys_max);
+        }
+        Ok(wait)
     }
 
     async fn wake(&self, channel: &str, message: Bytes) -> Result<(), KvError> {
@@ -163,10 +187,11 @@ mod tests {
 
     #[async_trait]
     impl contract::Fixture for InMemory {
-        async fn open() -> contract::Opened {
+        async fn open() -> Option<contract::Opened> {
             let clock = Clock::movable();
             let kv = open(clock.clone());
-            contract::Opened { here: Arc::clone(&kv), there: kv, clock: Some(clock) }
+            let [here, there, in_time] = [Arc::clone(&kv), Arc::clone(&kv), kv];
+            Some(contract::Opened { here, there, in_time, clock: Some(clock) })
         }
     }
 

@@ -6,6 +6,7 @@ mod absent;
 #[cfg(test)]
 pub(crate) mod contract;
 mod memory;
+mod redis;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,8 @@ pub const KEY_BYTES_MAX: usize = 1024;
 pub const VALUE_BYTES_MAX: usize = 64 * 1024;
 /// The most that [`Kv::scan`] answers.
 pub const SCAN_MAX: usize = 10_000;
+/// The slowest row of [`Kv::pace`].
+pub const PACE_MAX: Duration = Duration::from_hours(1);
 /// How many wake-ups a slow listener may be behind before it loses the oldest.
 pub const WAKES_MAX: usize = 1024;
 
@@ -51,6 +54,8 @@ pub trait Kv: Send + Sync {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, KvError>;
     /// The value, and takes it away: of many takers one gets it.
     async fn take(&self, key: &str) -> Result<Option<Bytes>, KvError>;
+    /// Lets the value that is there live for another `ttl` from now; false when there is none.
+    async fn renew(&self, key: &str, ttl: Duration) -> Result<bool, KvError>;
     /// Removes a value.
     async fn remove(&self, key: &str) -> Result<(), KvError>;
     /// All keys that begin with `prefix`, with their values; at most [`SCAN_MAX`].
@@ -58,6 +63,16 @@ pub trait Kv: Send + Sync {
     /// Counts one more under `key` and says how many there are in the window that began with the
     /// first; atomic under any number of callers.
     async fn count(&self, key: &str, window: Duration) -> Result<u64, KvError>;
+    /// Takes the next place in a row that moves on by one each `every` (at most [`PACE_MAX`]), and that
+    /// lets as many through at once as have their place within `burst`; says how long to wait
+    /// for it. When that is longer than `patience`, no place was taken. One row for all processes.
+    async fn pace(
+        &self,
+        key: &str,
+        every: Duration,
+        burst: Duration,
+        patience: Duration,
+    ) -> Result<Duration, KvError>;
     /// Tells all listeners of `channel`, in every process.
     async fn wake(&self, channel: &str, message: Bytes) -> Result<(), KvError>;
     /// Everything that [`Self::wake`] says from now on, on all channels. A listener that is slow
@@ -69,18 +84,29 @@ pub trait Kv: Send + Sync {
 pub type SharedKv = Arc<dyn Kv>;
 
 /// Opens the store at `url`; the scheme chooses it. `memory:` keeps everything in this process (at
-/// most 100,000 keys), `none:` is [`absent`].
+/// most 100,000 keys), `none:` is [`absent`], and `redis://[:PASSWORD@]HOST[:PORT][/DB]` (or
+/// `rediss://`, with TLS) is shared by several processes. Opening waits for nobody: a Redis that is away is
+/// looked for ever again. Must be called within the runtime, because Redis has a task of its own.
 pub fn open(url: &str, clock: Clock) -> Result<SharedKv, KvError> {
-    match url {
-        "memory:" => Ok(memory::open(clock)),
-        "none:" => Ok(absent()),
-        _ => {
-            let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
-            Err(KvError(format!(
-                "kv.url has the scheme {scheme:?}, and the only ones that there are so far are memory: and none:"
-            )))
-        }
+    match url.split_once(':').unwrap_or((url, "")) {
+        ("memory", "") if url.ends_with(':') => Ok(memory::open(clock)),
+        ("none", "") if url.ends_with(':') => Ok(absent()),
+        ("redis" | "rediss", _) => redis::open(url),
+        (scheme, _) => Err(KvError(format!(
+            "kv.url begins with {scheme:?}; what there is, is memory:, none:, redis:// and rediss://"
+        ))),
     }
+}
+
+fn fits(key: &str, value: &[u8]) -> Result<(), KvError> {
+    if key.len() > KEY_BYTES_MAX {
+        return Err(KvError(format!("a key of {} bytes is over the limit of {KEY_BYTES_MAX}", key.len())));
+    }
+    if value.len() > VALUE_BYTES_MAX {
+        let length = value.len();
+        return Err(KvError(format!("a value of {length} bytes is over the limit of {VALUE_BYTES_MAX}")));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -93,10 +119,11 @@ mod tests {
         assert_eq!(memory.get("key").await, Ok(None));
         let none = open("none:", Clock::system()).unwrap();
         assert!(none.get("key").await.is_err());
-        for url in ["redis://:hunter2@host", "", "memory", "memory:x"] {
+        for url in ["memcached://:hunter2@host", "", "memory", "none", "memory:x", "none:x"] {
             let refused = open(url, Clock::system()).err().unwrap().to_string();
             assert!(refused.contains("memory:"), "{refused}");
             assert!(!refused.contains("hunter2"), "a password stays out of it: {refused}");
         }
+        assert!(open("redis://:hunter2@127.0.0.1:1/0", Clock::system()).is_ok(), "nobody need be there yet");
     }
 }

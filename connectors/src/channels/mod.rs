@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use loket_backbone::bus::Wire;
 use loket_backbone::clock::Clock;
+use loket_backbone::disk::Disks;
 use loket_backbone::kv::SharedKv;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -16,6 +17,7 @@ use tokio::sync::Semaphore;
 
 use crate::channel::Channel;
 use crate::meta::GraphSettings;
+use crate::refusal::{CALLBACK_RETRY_AFTER_S, Refusal};
 
 /// What a channel is built with, beside its own settings.
 #[derive(Clone)]
@@ -65,4 +67,13 @@ pub(crate) struct Wires {
     pub(crate) bodies: Semaphore,
     /// The open sockets of this process.
     pub(crate) sockets: webchat::Sockets,
+    /// Room on the disks of this process.
+    pub(crate) disks: Disks,
+}
+
+impl Wires {
+    /// Refuses something new while the disk is nearly full (`reliability-contract` §8).
+    pub(crate) fn has_room(&self) -> Result<(), Refusal> {
+        if self.disks.is_full() { Err(Refusal::DiskFull(CALLBACK_RETRY_AFTER_S)) } else { Ok(()) }
+    }
 }

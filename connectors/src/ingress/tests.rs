@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use loket_protocol::channel::ChannelAccount;
 use loket_protocol::contact::{Customer, Handle, HandleKind};
@@ -15,7 +16,7 @@ use tokio::net::TcpStream;
 use super::*;
 use crate::channels::{CHANNELS, Deps};
 use crate::meta::GraphSettings;
-use crate::testing::{Ground, Scripted, account, eventually, http, serve, sign, whole};
+use crate::testing::{Ground, Scripted, account, disk, eventually, http, serve, sign, whole};
 
 fn folder(kind: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/channels").join(kind)
@@ -33,7 +34,16 @@ fn real_channels(clock: &Clock) -> Vec<(&'static str, Arc<dyn Channel>)> {
 }
 
 fn open(ground: &Ground, channels: &[(&'static str, Arc<dyn Channel>)], limits: Limits) -> SocketAddr {
-    let ingress = Ingress::new(channels, ground.wire.clone(), ground.clock.clone(), limits);
+    open_on(ground, channels, Disks::none(), limits)
+}
+
+fn open_on(
+    ground: &Ground,
+    channels: &[(&'static str, Arc<dyn Channel>)],
+    disks: Disks,
+    limits: Limits,
+) -> SocketAddr {
+    let ingress = Ingress::new(channels, ground.wire.clone(), ground.clock.clone(), disks, limits);
     let ingress = Data::new(ingress);
     serve(move |service| configure(&ingress, service))
 }
@@ -101,6 +111,26 @@ async fn every_fixture_is_taken_and_its_bytes_are_kept() {
     assert_eq!(ground.depth(&CALLBACKS).await, fixtures);
     assert_eq!(ground.depth(&INBOUND).await + ground.depth(&PARKED).await, items);
     assert!(fixtures > 100 && items >= fixtures, "{fixtures} {items}");
+}
+
+#[tokio::test]
+async fn a_nearly_full_disk_takes_nothing_until_there_is_room() {
+    let ground = Ground::new().await;
+    let (free, disks) = disk();
+    let address = open_on(&ground, &real_channels(&ground.clock), disks.clone(), Limits::default());
+    let body = std::fs::read(folder("whatsapp").join("fixtures/text.json")).unwrap();
+    free.store(64 * 1024 * 1024 - 1, Ordering::SeqCst);
+    disks.look();
+    let response = post(address, "whatsapp", body.clone(), &sign(&body)).await;
+    assert_eq!(response.headers().get("retry-after").unwrap(), "30");
+    assert_eq!(problem(response).await, refused(503, "disk_full"));
+    nothing_is_stored(&ground).await;
+    let unsigned = post(address, "whatsapp", body.clone(), "sha256=00").await;
+    assert_eq!(problem(unsigned).await, refused(401, "callback.signature"), "a stranger learns nothing");
+    free.store(64 * 1024 * 1024, Ordering::SeqCst);
+    disks.look();
+    assert_eq!(post(address, "whatsapp", body.clone(), &sign(&body)).await.status(), 200);
+    assert_eq!(ground.depth(&INBOUND).await, 1);
 }
 
 #[tokio::test]

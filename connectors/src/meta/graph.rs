@@ -299,13 +299,63 @@ mod tests {
 
     #[tokio::test]
     async fn what_never_left_is_not_sent() {
-        let noise = Scripted::new(Script::Noise).await.url.replacen("http:", "https:", 1);
-        for url in ["http://127.0.0.1:1", "http://nowhere.invalid", &noise] {
+        for url in ["http://127.0.0.1:1", "http://nowhere.invalid"] {
             let failure = posted(url).await;
             let Err(GraphFailure::NotSent { class: SendClass::Retry, .. }) = failure else {
                 panic!("{url}: {failure:?}");
             };
         }
+    }
+
+    /// A certificate for 127.0.0.1 that nobody has signed, with its key: for this test only.
+    const CERTIFICATE: &str = "MIIBWzCCAQ2gAwIBAgIUPjguYBKJaBIHrTpPSIshmuXEWuUwBQYDK2VwMBQxEjAQBgNVBAMMCWxvY2FsaG9zdDAgFw\
+         0yNjExMjEyMzUyMzZaGA8yMTI2MTAyODIzNTIzNlowFDESMBAGA1UEAwwJbG9jYWxob3N0MCowBQYDK2VwAyEAUZfJ\
+         O2Z/NREuObA4sjUOponHpA6gPz6mHJBhKYpSieqjbzBtMB0GA1UdDgQWBBQ5lnuYcoX+ovqBmP6YI/Gsa7fUkTAfBg\
+         NVHSMEGDAWgBQ5lnuYcoX+ovqBmP6YI/Gsa7fUkTAPBgNVHRMBAf8EBTADAQH/MBoGA1UdEQQTMBGCCWxvY2FsaG9z\
+         dIcEfwAAATAFBgMrZXADQQBHveWKd3809qlDRnZKh1ep4XDaxgtTbYJy3Y+uRfrcm4uYSiC/vNZ8emi9tH2OHfsQTA\
+         b5zwtIa98MuHX/j00M";
+    const KEY: &str = "MC4CAQAwBQYDK2VwBCIEIFyIAFn/Z1iEyp71yI+z06NbFzW+QIE2KOZ5Rrtco9wL";
+
+    /// A server whose certificate is nobody's; the receiver tells what it could decrypt of each caller.
+    fn unknown_server() -> (String, tokio::sync::mpsc::Receiver<Vec<u8>>) {
+        use base64::Engine as _;
+        use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+        use std::io::Read as _;
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let bytes = |text: &str| base64::engine::general_purpose::STANDARD.decode(text).unwrap();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(bytes(KEY)));
+        let config = rustls::ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![CertificateDer::from(bytes(CERTIFICATE))], key)
+            .unwrap();
+        let config = std::sync::Arc::new(config);
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let url = format!("https://{}", listener.local_addr().unwrap());
+        let (told, heard) = tokio::sync::mpsc::channel(4);
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut tls = rustls::ServerConnection::new(config).unwrap();
+            let mut decrypted = Vec::new();
+            // It ends with an error as soon as the caller has looked at the certificate.
+            let _ = rustls::Stream::new(&mut tls, &mut stream).read_to_end(&mut decrypted);
+            told.blocking_send(decrypted).unwrap();
+        });
+        (url, heard)
+    }
+
+    #[tokio::test]
+    async fn a_tls_failure_is_not_sent() {
+        let secured = |url: String| url.replacen("http:", "https:", 1);
+        let no_tls = secured(Scripted::new(Script::Noise).await.url);
+        let gone = secured(Scripted::new(Script::Hangup).await.url);
+        let (unknown, mut heard) = unknown_server();
+        for url in [&no_tls, &gone, &unknown] {
+            let failure = posted(url).await;
+            let Err(GraphFailure::NotSent { class: SendClass::Retry, .. }) = failure else {
+                panic!("{url}: {failure:?}");
+            };
+        }
+        assert_eq!(heard.recv().await, Some(Vec::new()), "neither token nor message left");
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! The role as a whole.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use loket_protocol::asks::{Signal, SignalReply};
 use loket_protocol::contact::{Handle, HandleKind};
@@ -8,7 +9,7 @@ use loket_protocol::topics::SIGNALS;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::testing::{Ground, Scripted, account, eventually};
+use crate::testing::{Ground, Scripted, account, disk, eventually};
 
 fn settings(channels: Value) -> ConnectorsSettings {
     let channels: BTreeMap<String, Value> = serde_json::from_value(channels).unwrap();
@@ -16,7 +17,12 @@ fn settings(channels: Value) -> ConnectorsSettings {
 }
 
 fn build(ground: &Ground, channels: Value) -> Result<Connectors, String> {
-    Connectors::build(&settings(channels), ground.wire.clone(), ground.kv.clone(), ground.clock.clone())
+    build_on(ground, channels, Disks::none())
+}
+
+fn build_on(ground: &Ground, channels: Value, disks: Disks) -> Result<Connectors, String> {
+    let Ground { wire, kv, clock, .. } = ground;
+    Connectors::build(&settings(channels), wire.clone(), kv.clone(), clock.clone(), disks)
 }
 
 fn shop() -> Value {
@@ -47,6 +53,23 @@ async fn it_is_ready_once_the_bus_has_answered_and_not_without_it() {
     eventually("readiness", async || connectors.ready().ok()).await;
     ground.wire.bus().close().await;
     eventually("its end", async || connectors.ready().err()).await;
+    assert!(tasks.stop(Duration::from_secs(5)).await);
+}
+
+#[tokio::test]
+async fn it_is_not_ready_while_the_disk_is_nearly_full() {
+    let ground = Ground::new().await;
+    let (free, disks) = disk();
+    let connectors = build_on(&ground, shop(), disks.clone()).unwrap();
+    let tasks = Tasks::new();
+    connectors.start(&tasks);
+    eventually("readiness", async || connectors.ready().ok()).await;
+    free.store(0, Ordering::SeqCst);
+    disks.look();
+    assert_eq!(connectors.ready(), Err("the disk is nearly full".to_owned()));
+    free.store(u64::MAX, Ordering::SeqCst);
+    disks.look();
+    assert_eq!(connectors.ready(), Ok(()));
     assert!(tasks.stop(Duration::from_secs(5)).await);
 }
 

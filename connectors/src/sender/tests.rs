@@ -1,6 +1,7 @@
 //! On a real bus, with the hub's side of claims scripted.
 
 use std::collections::BTreeSet;
+use std::sync::Mutex;
 
 use loket_protocol::contact::{Handle, HandleKind};
 use loket_protocol::ids::MessageId;
@@ -93,7 +94,7 @@ async fn outcome_of(scripted: Scripted) -> Outcome {
     let ground = Ground::new().await;
     let tasks = Tasks::new();
     Claims::grant_all(&ground, &tasks);
-    start(&scripted.shared().1, ground.wire.clone(), ground.clock.clone(), &tasks);
+    start(&scripted.shared().1, ground.wire.clone(), ground.kv.clone(), ground.clock.clone(), &tasks);
     publish(&ground, &message(&ground, "31600000042")).await;
     let report = reports(&ground, 1).await.remove(0);
     all_acknowledged(&ground).await;
@@ -107,7 +108,7 @@ async fn a_claimed_message_is_sent_once_and_reported() {
     let tasks = Tasks::new();
     let claims = Claims::grant_all(&ground, &tasks);
     let (channel, channels) = Scripted::default().shared();
-    start(&channels, ground.wire.clone(), ground.clock.clone(), &tasks);
+    start(&channels, ground.wire.clone(), ground.kv.clone(), ground.clock.clone(), &tasks);
     let message = message(&ground, "31600000042");
     publish(&ground, &message).await;
     let report = reports(&ground, 1).await.remove(0);
@@ -130,7 +131,7 @@ async fn a_refused_claim_is_forgotten_and_every_lease_has_its_own_nonce() {
         Some(if number == 1 { ClaimAnswer::Granted } else { ClaimAnswer::Refused })
     });
     let (channel, channels) = Scripted::default().shared();
-    start(&channels, ground.wire.clone(), ground.clock.clone(), &tasks);
+    start(&channels, ground.wire.clone(), ground.kv.clone(), ground.clock.clone(), &tasks);
     let message = message(&ground, "31600000042");
     // The dispatcher may publish the same dispatch twice after a crash.
     publish(&ground, &message).await;
@@ -149,7 +150,7 @@ async fn a_lost_answer_is_asked_again_with_the_same_nonce() {
     let tasks = Tasks::new();
     let claims = Claims::answer(&ground, &tasks, |number| (number > 1).then_some(ClaimAnswer::Granted));
     let (channel, channels) = Scripted::default().shared();
-    start(&channels, ground.wire.clone(), ground.clock.clone(), &tasks);
+    start(&channels, ground.wire.clone(), ground.kv.clone(), ground.clock.clone(), &tasks);
     publish(&ground, &message(&ground, "31600000042")).await;
     reports(&ground, 1).await;
     let asked = claims.asked();
@@ -164,7 +165,7 @@ async fn without_an_answer_nothing_is_sent() {
     let tasks = Tasks::new();
     Claims::answer(&ground, &tasks, |_| None);
     let (channel, channels) = Scripted::default().shared();
-    start(&channels, ground.wire.clone(), ground.clock.clone(), &tasks);
+    start(&channels, ground.wire.clone(), ground.kv.clone(), ground.clock.clone(), &tasks);
     publish(&ground, &message(&ground, "31600000042")).await;
     let report = reports(&ground, 1).await.remove(0);
     assert!(matches!(report.outcome, Outcome::NotSent { class: SendClass::Retry, .. }), "{report:?}");
@@ -204,7 +205,7 @@ async fn who_is_too_fast_is_given_back_with_a_time_and_blocks_nobody() {
     Claims::grant_all(&ground, &tasks);
     let pace = Pace { account_per_second: 1000.0, pair_burst: 1, pair_per_second: 0.01 };
     let (channel, channels) = Scripted { pace, ..Scripted::default() }.shared();
-    start(&channels, ground.wire.clone(), ground.clock.clone(), &tasks);
+    start(&channels, ground.wire.clone(), ground.kv.clone(), ground.clock.clone(), &tasks);
     for _ in 0..2 {
         publish(&ground, &message(&ground, "31600000042")).await;
     }
@@ -238,7 +239,7 @@ async fn a_provider_that_asks_to_slow_down_holds_its_account() {
         })
     };
     let (channel, channels) = Scripted { send: Box::new(busy), ..Scripted::default() }.shared();
-    start(&channels, ground.wire.clone(), ground.clock.clone(), &tasks);
+    start(&channels, ground.wire.clone(), ground.kv.clone(), ground.clock.clone(), &tasks);
     publish(&ground, &message(&ground, "31600000042")).await;
     reports(&ground, 1).await;
     publish(&ground, &message(&ground, "31600000043")).await;
@@ -259,7 +260,7 @@ async fn a_send_under_way_is_finished_and_reported_when_the_process_stops() {
     Claims::grant_all(&ground, &hub);
     let scripted = Scripted { send_time: Duration::from_millis(300), ..Scripted::default() };
     let (channel, channels) = scripted.shared();
-    start(&channels, ground.wire.clone(), ground.clock.clone(), &tasks);
+    start(&channels, ground.wire.clone(), ground.kv.clone(), ground.clock.clone(), &tasks);
     publish(&ground, &message(&ground, "31600000042")).await;
     eventually("the request", async || (!channel.sent.lock().unwrap().is_empty()).then_some(())).await;
     assert!(tasks.stop(Duration::from_secs(15)).await);
@@ -274,7 +275,7 @@ async fn a_channel_that_is_not_configured_holds_its_queue() {
     let ground = Ground::new().await;
     let tasks = Tasks::new();
     Claims::grant_all(&ground, &tasks);
-    start(&[], ground.wire.clone(), ground.clock.clone(), &tasks);
+    start(&[], ground.wire.clone(), ground.kv.clone(), ground.clock.clone(), &tasks);
     publish(&ground, &message(&ground, "31600000042")).await;
     let report = reports(&ground, 1).await.remove(0);
     assert!(matches!(report.outcome, Outcome::NotSent { class: SendClass::Configuration, .. }), "{report:?}");
@@ -286,7 +287,7 @@ async fn what_cannot_be_read_is_parked_and_the_next_one_is_sent() {
     let tasks = Tasks::new();
     Claims::grant_all(&ground, &tasks);
     let (channel, channels) = Scripted::default().shared();
-    start(&channels, ground.wire.clone(), ground.clock.clone(), &tasks);
+    start(&channels, ground.wire.clone(), ground.kv.clone(), ground.clock.clone(), &tasks);
     let junk = Wire::item("1".to_owned(), "a".to_owned(), "t".to_owned(), &"junk").unwrap();
     ground.wire.publish(&OUTBOUND, &[junk]).await.unwrap();
     let newer = OutboundMessage { v: OUTBOUND_VERSION + 1, ..message(&ground, "31600000042") };
@@ -307,7 +308,7 @@ async fn hundreds_of_messages_are_each_sent_once() {
     Claims::grant_all(&ground, &tasks);
     let scripted = Scripted { send_time: Duration::from_millis(5), ..Scripted::default() };
     let (channel, channels) = scripted.shared();
-    start(&channels, ground.wire.clone(), ground.clock.clone(), &tasks);
+    start(&channels, ground.wire.clone(), ground.kv.clone(), ground.clock.clone(), &tasks);
     let messages: Vec<_> = (0..300).map(|number| message(&ground, &format!("316{number}"))).collect();
     futures_util::future::join_all(messages.iter().map(|message| publish(&ground, message))).await;
     reports(&ground, 300).await;

@@ -18,7 +18,8 @@ use super::told::Told;
 use crate::parked::Placeholder;
 use crate::store::contacts::{self, Touch};
 use crate::store::inbox::{self, Claim, Effect};
-use crate::store::{ROWS_MAX, StoreError, Tx, channels, log, messages, parked};
+use crate::store::messages::About;
+use crate::store::{ROWS_MAX, StoreError, Tx, channels, log, messages, parked, together};
 
 /// How long keys are kept whose effect is no message (`reliability-contract` §5).
 const KEEP_MS: i64 = 14 * 24 * 60 * 60 * 1000;
@@ -60,6 +61,8 @@ pub(super) struct Batch<'t> {
     pub(super) tx: &'t mut Tx,
     pub(super) people: People,
     touches: HashMap<IdentityId, Touch>,
+    /// What was known of the messages' provider ids before anything was done.
+    known: Option<About>,
 }
 
 /// A parked item that is read after all.
@@ -73,9 +76,9 @@ pub(crate) struct Replaced {
 /// Carries out events in their order, in one transaction that the caller commits. Everything or, with
 /// an error, nothing that may be kept.
 pub(crate) async fn apply(tx: &mut Tx, events: &[InboundEvent]) -> Result<Applied, StoreError> {
-    let mut applied = Applied::default();
-    let claimed = claim(tx, events, &mut applied).await?;
-    carry_out(tx, claimed, applied).await
+    let mut before = Before::default();
+    let claimed = claim(tx, events, &mut before).await?;
+    carry_out(tx, claimed, before).await
 }
 
 /// The same for the events of a parked item: the first message among them takes the place of the
@@ -85,19 +88,28 @@ pub(crate) async fn apply_replacing(
     events: &[InboundEvent],
     replaced: Replaced,
 ) -> Result<Applied, StoreError> {
-    let mut applied = Applied::default();
-    let mut claimed = claim(tx, events, &mut applied).await?;
+    let mut before = Before::default();
+    let mut claimed = claim(tx, events, &mut before).await?;
     if claimed.iter().all(|work| work.parked.is_none()) {
         let first = claimed.iter_mut().find(|work| effect_of(&work.event.fact) == Effect::Message);
         if let Some(first) = first {
             first.parked = Some(replaced);
         }
     }
-    carry_out(tx, claimed, applied).await
+    carry_out(tx, claimed, before).await
 }
 
-async fn carry_out(tx: &mut Tx, works: Vec<Work<'_>>, mut applied: Applied) -> Result<Applied, StoreError> {
-    let mut batch = Batch { tx, people: People::default(), touches: HashMap::new() };
+/// What is found out before anything is done.
+#[derive(Default)]
+struct Before {
+    applied: Applied,
+    people: People,
+    known: Option<About>,
+}
+
+async fn carry_out(tx: &mut Tx, works: Vec<Work<'_>>, before: Before) -> Result<Applied, StoreError> {
+    let Before { mut applied, people, known } = before;
+    let mut batch = Batch { tx, people, touches: HashMap::new(), known };
     // On the heap: one fact of many kinds is a large future to carry about.
     Box::pin(batch.carry_out(&works)).await?;
     for work in &works {
@@ -133,7 +145,7 @@ pub(crate) async fn placeholder(
     };
     let id = tx.id();
     let one = vec![Work { event: &event, key: key.to_owned(), message: id, parked: None }];
-    carry_out(tx, one, Applied::default()).await?;
+    carry_out(tx, one, Before::default()).await?;
     Ok(messages::standing(tx, id).await?.map(|_| id))
 }
 
@@ -141,7 +153,7 @@ pub(crate) async fn placeholder(
 async fn claim<'a>(
     tx: &mut Tx,
     events: &'a [InboundEvent],
-    applied: &mut Applied,
+    before: &mut Before,
 ) -> Result<Vec<Work<'a>>, StoreError> {
     let mut seen = HashSet::with_capacity(events.len());
     let mut claimed = Vec::with_capacity(events.len());
@@ -150,11 +162,10 @@ async fn claim<'a>(
         if seen.insert(key.clone()) {
             claimed.push(Work { event, key, message: tx.id(), parked: None });
         } else {
-            *applied.absorbed.entry(event.channel.kind.to_string()).or_default() += 1;
+            *before.applied.absorbed.entry(event.channel.kind.to_string()).or_default() += 1;
         }
     }
-    let keys: Vec<Claim> = claimed.iter().map(key_of).collect();
-    let fresh: HashSet<String> = inbox::claim(tx, &keys).await?.into_iter().collect();
+    let fresh: HashSet<String> = look(tx, &claimed, before).await?.into_iter().collect();
     if fresh.len() == claimed.len() {
         return Ok(claimed);
     }
@@ -172,11 +183,38 @@ async fn claim<'a>(
         work.parked = waiting.remove(&work.key);
         let stays = work.parked.is_some() || fresh.contains(&work.key);
         if !stays {
-            *applied.absorbed.entry(work.event.channel.kind.to_string()).or_default() += 1;
+            *before.applied.absorbed.entry(work.event.channel.kind.to_string()).or_default() += 1;
         }
         stays
     });
     Ok(claimed)
+}
+
+/// Claims the keys, and asks in the same breath who everybody is and which messages are there already:
+/// the answers of those that are absorbed are not missed.
+async fn look(tx: &mut Tx, works: &[Work<'_>], before: &mut Before) -> Result<Vec<String>, StoreError> {
+    let keys: Vec<Claim> = works.iter().map(key_of).collect();
+    let named = before.people.named_by(works.iter().map(|work| work.event));
+    let ids: Vec<(&ChannelAccount, &str)> = works
+        .iter()
+        .filter_map(|work| match &work.event.fact {
+            Fact::Message(said) => Some((&work.event.channel, said.external_id.as_deref()?)),
+            _ => None,
+        })
+        .collect();
+    if [keys.len(), named.len(), ids.len()].into_iter().any(|count| count == 0 || count > ROWS_MAX) {
+        let fresh = inbox::claim(tx, &keys).await?;
+        before.people.look_up(tx, &named).await?;
+        return Ok(fresh);
+    }
+    let steps = vec![inbox::claiming(&keys), contacts::leading(&named), messages::asking(&ids)];
+    let told = together(tx, steps).await?;
+    let [fresh, people, known] = told.as_slice() else {
+        return Err(StoreError::Other("three statements did not have three answers".to_owned()));
+    };
+    before.people.meet(&named, contacts::led(people)?)?;
+    before.known = Some(messages::told(known)?);
+    inbox::new(fresh)
 }
 
 fn effect_of(fact: &Fact) -> Effect {
@@ -226,8 +264,10 @@ impl Batch<'_> {
     async fn carry_out_run(&mut self, run: &[Work<'_>]) -> Result<(), StoreError> {
         let Some(work) = run.first() else { return Ok(()) };
         let event = work.event;
+        // Of later messages it may be out of date by what is done now.
+        let known = self.known.take();
         match &event.fact {
-            Fact::Message(_) => self.messages(run).await,
+            Fact::Message(_) => self.messages(run, known).await,
             Fact::Echo(said) => self.echo(work, said).await,
             Fact::History(history) => self.history(work, history).await,
             Fact::Status(status) => self.status(event, status).await,

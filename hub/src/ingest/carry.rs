@@ -60,6 +60,14 @@ impl Kind {
         }
     }
 
+    /// How many workers read it: while one of two is at the store, the other reads its items.
+    pub(super) fn workers(self) -> usize {
+        match self {
+            Self::Inbound => 2,
+            Self::Problems | Self::Callbacks | Self::Reports => 1,
+        }
+    }
+
     /// The topic of that name.
     pub(crate) fn of_topic(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.topic() == name)
@@ -90,7 +98,7 @@ pub(crate) enum Work {
 
 /// Reads items; the first that cannot be read says why.
 pub(super) fn read(kind: Kind, items: &[&Item]) -> Result<Work, Unfit> {
-    fn all<T: DeserializeOwned>(items: &[&Item]) -> Result<Vec<T>, Unfit> {
+    fn all<T: Versioned>(items: &[&Item]) -> Result<Vec<T>, Unfit> {
         items.iter().map(|item| one(&item.payload)).collect()
     }
     Ok(match kind {
@@ -112,14 +120,41 @@ pub(crate) fn read_events(kind: Kind, payload: &[u8]) -> Result<Vec<InboundEvent
     }
 }
 
-/// Every item but a callback says which version wrote it.
+/// The version that an item says wrote it; callbacks and reports say none.
+trait Versioned: DeserializeOwned {
+    fn version(&self) -> Option<u16>;
+}
+
+macro_rules! versioned {
+    ($($of:ty => |$item:ident| $version:expr;)+) => {$(
+        impl Versioned for $of {
+            fn version(&self) -> Option<u16> {
+                let $item = self;
+                $version
+            }
+        }
+    )+};
+}
+
+versioned! {
+    InboundEvent => |item| Some(item.v);
+    Problem => |item| Some(item.v);
+    SendReport => |_item| None;
+    RawCallback => |_item| None;
+}
+
+/// What can be told of an item's version when it cannot be read.
 #[derive(Deserialize)]
-struct Versioned {
+struct Stranger {
     v: Option<u16>,
 }
 
-fn one<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Unfit> {
-    let version = serde_json::from_slice::<Versioned>(payload).ok().and_then(|item| item.v);
+fn one<T: Versioned>(payload: &[u8]) -> Result<T, Unfit> {
+    let read = serde_json::from_slice::<T>(payload);
+    let version = match &read {
+        Ok(item) => item.version(),
+        Err(_) => serde_json::from_slice::<Stranger>(payload).ok().and_then(|item| item.v),
+    };
     if let Some(version) = version.filter(|version| *version != INBOUND_VERSION) {
         return Err(Unfit {
             reason: ParkReason::Version,
@@ -127,7 +162,7 @@ fn one<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Unfit> {
         });
     }
     // The words of serde_json name types and places, and may quote a value: only the place is kept.
-    serde_json::from_slice(payload).map_err(|error| Unfit {
+    read.map_err(|error| Unfit {
         reason: ParkReason::Unreadable,
         error: format!(
             "not an item of this topic: {:?} at line {} column {}",

@@ -42,7 +42,11 @@ struct Draft<'a> {
 
 impl Batch<'_> {
     /// Consecutive messages of customers.
-    pub(super) async fn messages(&mut self, run: &[Work<'_>]) -> Result<(), StoreError> {
+    pub(super) async fn messages(
+        &mut self,
+        run: &[Work<'_>],
+        known: Option<About>,
+    ) -> Result<(), StoreError> {
         let said: Vec<(&Work<'_>, &MessageFact)> = run
             .iter()
             .filter_map(|work| match &work.event.fact {
@@ -50,7 +54,10 @@ impl Batch<'_> {
                 _ => None,
             })
             .collect();
-        let known = self.known(said.iter().map(|(work, said)| (&work.event.channel, *said))).await?;
+        let known = match known {
+            Some(known) => known,
+            None => self.known(said.iter().map(|(work, said)| (&work.event.channel, *said))).await?,
+        };
         let mut drafts = Vec::with_capacity(said.len());
         for (work, said) in said {
             let place = self.person(work.event).await?;
@@ -134,13 +141,7 @@ impl Batch<'_> {
     ) -> Result<About, StoreError> {
         let wanted: Vec<(&ChannelAccount, &str)> =
             said.filter_map(|(channel, said)| said.external_id.as_deref().map(|id| (channel, id))).collect();
-        let mut known = About::default();
-        for chunk in wanted.chunks(ROWS_MAX) {
-            let more = messages::about(self.tx, chunk).await?;
-            known.messages.extend(more.messages);
-            known.marked |= more.marked;
-        }
-        Ok(known)
+        messages::about(self.tx, &wanted).await
     }
 
     /// Whether a draft completes the message that is there: a placeholder becomes what it stood for,

@@ -46,9 +46,9 @@ const TURNS_MAX: i64 = 5;
 /// How long whole callbacks gather on the bus for one commit.
 const GATHER: Duration = Duration::from_millis(250);
 
-/// Starts one worker for each topic that is read into the store.
+/// Starts the workers of each topic that is read into the store.
 pub(crate) fn start(inner: &Arc<Inner>, tasks: &Tasks) {
-    for kind in Kind::ALL {
+    for kind in Kind::ALL.into_iter().flat_map(|kind| std::iter::repeat_n(kind, kind.workers())) {
         let worker = Worker { inner: Arc::clone(inner), kind, stop: tasks.stop_sign() };
         tasks.spawn(kind.topic(), async move { worker.run().await });
     }
@@ -201,6 +201,8 @@ impl Worker {
     async fn once(&self, items: &[&Item], deadline: Duration, acquits: bool) -> Result<Applied, Trouble> {
         let work = carry::read(self.kind, items).map_err(Trouble::Unfit)?;
         let may_free = work.may_free();
+        #[cfg(test)]
+        tests::panic_on_purpose(items);
         let mut tx = self.inner.store.begin_for_worker().await?;
         let carried = async {
             let applied = work.carry_out(&mut tx, &self.inner).await?;

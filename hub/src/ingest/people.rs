@@ -16,7 +16,7 @@ use loket_protocol::thread::ThreadStatus;
 use loket_protocol::time::Timestamp;
 use serde_json::json;
 
-use crate::store::contacts::{self, Known};
+use crate::store::contacts::{self, Known, Leads};
 use crate::store::{Conn, ROWS_MAX, StoreError, Tx, log};
 
 /// Somebody, as far as one transaction needs to know them.
@@ -52,15 +52,20 @@ pub(super) struct People {
 }
 
 impl People {
+    /// The addresses by which these events name somebody and that were not looked up yet.
+    pub(super) fn named_by<'e>(
+        &mut self,
+        events: impl Iterator<Item = &'e InboundEvent>,
+    ) -> Vec<(&'e ChannelAccount, &'e Handle)> {
+        let named = |event: &'e InboundEvent| event.customer.iter().flat_map(|customer| &customer.handles);
+        self.unknown(events.flat_map(|event| named(event).map(|handle| (&event.channel, handle))))
+    }
+
     /// Looks up everybody whom these events name, in as few statements as can be.
     pub(super) async fn load(&mut self, conn: &mut Conn, events: &[&InboundEvent]) -> Result<(), StoreError> {
-        let mut wanted = Vec::new();
-        for event in events {
-            let named = event.customer.iter().flat_map(|customer| &customer.handles);
-            wanted.extend(named.map(|handle| (&event.channel, handle)));
-        }
+        let wanted = self.named_by(events.iter().copied());
+        self.look_up(conn, &wanted).await?;
         let mut told: BTreeSet<usize> = BTreeSet::new();
-        self.look_up(conn, wanted).await?;
         for event in events {
             let handles = event.customer.iter().flat_map(|customer| &customer.handles);
             let names_lead_nowhere = handles.clone().any(|handle| !handle.kind.identifies());
@@ -70,36 +75,52 @@ impl People {
         self.load_handles(conn, &told.into_iter().collect::<Vec<_>>()).await
     }
 
-    async fn look_up(
+    fn unknown<'e>(
         &mut self,
-        conn: &mut Conn,
-        wanted: Vec<(&ChannelAccount, &Handle)>,
-    ) -> Result<(), StoreError> {
-        let mut unknown: Vec<(&ChannelAccount, &Handle)> = Vec::new();
+        wanted: impl Iterator<Item = (&'e ChannelAccount, &'e Handle)>,
+    ) -> Vec<(&'e ChannelAccount, &'e Handle)> {
+        let mut unknown = Vec::new();
         for (channel, handle) in wanted {
             if handle.kind.identifies() && self.leads_of(channel, handle).is_none() {
                 self.leads_of_mut(channel, handle);
                 unknown.push((channel, handle));
             }
         }
+        unknown
+    }
+
+    pub(super) async fn look_up(
+        &mut self,
+        conn: &mut Conn,
+        unknown: &[(&ChannelAccount, &Handle)],
+    ) -> Result<(), StoreError> {
         for chunk in unknown.chunks(ROWS_MAX) {
-            let told = contacts::leads(conn, chunk).await?;
-            for known in told.people {
-                self.person_of(known);
+            self.meet(chunk, contacts::led(&contacts::leading(chunk).all(conn).await?)?)?;
+        }
+        Ok(())
+    }
+
+    /// Takes in where the handles lead that were asked for.
+    pub(super) fn meet(
+        &mut self,
+        asked: &[(&ChannelAccount, &Handle)],
+        told: Leads,
+    ) -> Result<(), StoreError> {
+        for known in told.people {
+            self.person_of(known);
+        }
+        for lead in told.leads {
+            // Whoever has no thread is nobody: the store does not let that be.
+            let (Some((channel, handle)), Some(place)) =
+                (asked.get(lead.asked), self.by_identity.get(&lead.identity).copied())
+            else {
+                continue;
+            };
+            if lead.retired_at.is_none() {
+                self.get_mut(place)?.handles.insert((*handle).clone());
             }
-            for lead in told.leads {
-                // Whoever has no thread is nobody: the store does not let that be.
-                let (Some((channel, handle)), Some(place)) =
-                    (chunk.get(lead.asked), self.by_identity.get(&lead.identity).copied())
-                else {
-                    continue;
-                };
-                if lead.retired_at.is_none() {
-                    self.get_mut(place)?.handles.insert((*handle).clone());
-                }
-                let lead = Lead { person: place, retired_at: lead.retired_at };
-                self.leads_of_mut(channel, handle).push(lead);
-            }
+            let lead = Lead { person: place, retired_at: lead.retired_at };
+            self.leads_of_mut(channel, handle).push(lead);
         }
         Ok(())
     }
@@ -168,7 +189,8 @@ impl People {
         handles: &[Handle],
         at: Timestamp,
     ) -> Result<Option<usize>, StoreError> {
-        self.look_up(conn, handles.iter().map(|handle| (channel, handle)).collect()).await?;
+        let unknown = self.unknown(handles.iter().map(|handle| (channel, handle)));
+        self.look_up(conn, &unknown).await?;
         Ok(handles.iter().find_map(|handle| self.led(channel, handle, at)))
     }
 

@@ -1,6 +1,7 @@
 //! May this be said, and may it be said there? Pure checks before anything is queued.
 
 use loket_protocol::channel::Capabilities;
+use loket_protocol::content::{MEDIA, SENDABLE, is_media};
 use loket_protocol::message::{Attachment, Content};
 use loket_protocol::time::Timestamp;
 use serde_json::Value;
@@ -14,28 +15,6 @@ pub(crate) const ATTACHMENTS_MAX: usize = 30;
 const JSON_BYTES_MAX: usize = 24 * 1024;
 /// The longest address of an attachment.
 const URL_BYTES_MAX: usize = 2_048;
-
-/// What can be said at all (`protocol::message::Content`).
-const SENDABLE: &[&str] = &[
-    "text",
-    "image",
-    "video",
-    "audio",
-    "document",
-    "sticker",
-    "location",
-    "contacts",
-    "buttons",
-    "list",
-    "cta_url",
-    "quick_replies",
-    "template",
-    "reaction",
-    "location_request",
-    "contact_request",
-];
-/// What is an attachment with a caption at most.
-const MEDIA: &[&str] = &["image", "video", "audio", "document", "sticker"];
 
 fn invalid<T>(field: &str, sentence: impl Into<String>) -> Result<T, HubError> {
     Err(HubError::invalid(field, sentence))
@@ -126,10 +105,10 @@ fn parts_of_kind(content: &Content, attachments: &[Attachment]) -> Result<(), Hu
 
 fn attachments(new: &NewReply) -> Result<(), HubError> {
     let kind = new.content.kind.as_str();
-    if MEDIA.contains(&kind) && new.attachments.is_empty() {
+    if is_media(kind) && new.attachments.is_empty() {
         return invalid("attachments", format!("a message of type {kind} needs one"));
     }
-    if !new.attachments.is_empty() && kind != "text" && !MEDIA.contains(&kind) {
+    if !new.attachments.is_empty() && kind != "text" && !is_media(kind) {
         return invalid(
             "attachments",
             format!("a message of type {kind} takes none; send them by themselves"),
@@ -188,14 +167,27 @@ fn holds_nul(value: &Value) -> bool {
     }
 }
 
-/// The provider messages that a reply comes to: what is said, then each attachment by itself. A text
-/// in front of attachments is its own message; a caption stays with the first one.
-pub(crate) fn split(content: &Content, attachments: &[Attachment]) -> Vec<(Content, Option<Attachment>)> {
+/// The provider messages that a reply comes to on such a channel: what is said, then each attachment
+/// by itself. A text in front of attachments is its own message. A caption stays with the first
+/// attachment where the channel takes one of its length there, and is such a text where not.
+pub(crate) fn split(
+    content: &Content,
+    attachments: &[Attachment],
+    can: &Capabilities,
+) -> Vec<(Content, Option<Attachment>)> {
     let mut parts = Vec::with_capacity(attachments.len() + 1);
     let mut rest = attachments.iter();
-    if MEDIA.contains(&content.kind.as_str()) {
-        parts.push((content.clone(), rest.next().cloned()));
-    } else if attachments.is_empty() || content.text.as_deref().is_some_and(|text| !text.trim().is_empty()) {
+    let text = content.text.as_deref().filter(|text| !text.trim().is_empty());
+    if is_media(&content.kind) {
+        let caption = text.filter(|text| can.takes_caption(&content.kind, text.chars().count()));
+        if caption.is_none()
+            && let Some(text) = text
+        {
+            parts.push((Content::text(text), None));
+        }
+        let captioned = Content { text: caption.map(str::to_owned), ..content.clone() };
+        parts.push((captioned, rest.next().cloned()));
+    } else if attachments.is_empty() || text.is_some() {
         parts.push((content.clone(), None));
     }
     for attachment in rest {
@@ -246,7 +238,7 @@ pub(crate) fn refusal(
     if reaction && !can.reactions {
         return no("channel_cannot", format!("{channel} takes no reactions; write an answer instead."));
     }
-    for (content, _) in split(&new.content, &new.attachments) {
+    for (content, _) in split(&new.content, &new.attachments, can) {
         if !reaction && !can.content_types.contains(&content.kind) {
             let instead = can.content_types.join(", ");
             return no(
@@ -365,7 +357,7 @@ mod tests {
     #[test]
     fn a_text_with_attachments_is_several_provider_messages_in_order() {
         let kinds = |content: Content, attachments: Vec<Attachment>| -> Vec<(String, bool)> {
-            split(&content, &attachments).into_iter().map(|(c, a)| (c.kind, a.is_some())).collect()
+            split(&content, &attachments, &can()).into_iter().map(|(c, a)| (c.kind, a.is_some())).collect()
         };
         let image = || ("image".to_owned(), true);
         let text = ("text".to_owned(), false);
@@ -376,8 +368,26 @@ mod tests {
         assert_eq!(kinds(of_kind("text"), vec![picture("a")]), [image()]);
         let caption = Content { text: Some("Kijk".into()), ..of_kind("image") };
         assert_eq!(kinds(caption.clone(), vec![picture("a"), picture("b")]), [image(), image()]);
-        assert_eq!(split(&caption, &[picture("a")])[0].0.text.as_deref(), Some("Kijk"));
+        assert_eq!(split(&caption, &[picture("a")], &can())[0].0.text.as_deref(), Some("Kijk"));
         assert_eq!(kinds(Content::text("Dag"), vec![]), [text]);
+    }
+
+    #[test]
+    fn a_caption_that_the_channel_does_not_take_is_a_text_in_front() {
+        let said = |content: &Content, can: &Capabilities| -> Vec<(String, Option<String>, bool)> {
+            let parts = split(content, &[picture("a"), picture("b")], can);
+            parts.into_iter().map(|(c, a)| (c.kind, c.text, a.is_some())).collect()
+        };
+        let image = |text: Option<&str>| ("image".to_owned(), text.map(str::to_owned), true);
+        let caption = Content { text: Some("Kijk!".into()), ..of_kind("image") };
+        assert_eq!(said(&caption, &can()), [image(Some("Kijk!")), image(None)]);
+        let in_front = [("text".to_owned(), Some("Kijk!".to_owned()), false), image(None), image(None)];
+        let none = Capabilities { captions: Vec::new(), ..can() };
+        assert_eq!(said(&caption, &none), in_front);
+        let short = Capabilities { caption_chars_max: 4, ..can() };
+        assert_eq!(said(&caption, &short), in_front);
+        let blank = Content { text: Some("  ".into()), ..of_kind("image") };
+        assert_eq!(said(&blank, &none), [image(None), image(None)]);
     }
 
     const DAY: i64 = 86_400_000;
@@ -389,6 +399,8 @@ mod tests {
             reads_the_thread: false,
             text_chars_max: 10,
             content_types: vec!["text".into(), "image".into()],
+            captions: vec!["image".into()],
+            caption_chars_max: 10,
             reactions: false,
         }
     }
@@ -410,6 +422,11 @@ mod tests {
         assert_eq!(code(&to, &dag, true, 2), None);
         assert_eq!(code(&Recipient { capabilities: None, ..to }, &dag, true, 2), Some("channel_gone"));
         assert_eq!(code(&Recipient { has_address: false, ..to }, &dag, true, 2), Some("no_address"));
+        let mute = Capabilities { content_types: vec!["image".into()], captions: Vec::new(), ..can.clone() };
+        let caption = reply(Content { kind: "image".into(), ..Content::text("Kijk") }, vec![picture("a")]);
+        assert_eq!(code(&to, &caption, true, 2), None);
+        let without_texts = Recipient { capabilities: Some(&mute), ..to };
+        assert_eq!(code(&without_texts, &caption, true, 2), Some("channel_cannot"), "not even in front");
         let list = reply(Content { kind: "list".into(), ..Content::text("x") }, vec![]);
         assert_eq!(code(&to, &list, true, 2), Some("channel_cannot"));
         assert_eq!(code(&to, &reply(of_kind("reaction"), vec![]), true, 2), Some("channel_cannot"));

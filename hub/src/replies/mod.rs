@@ -269,7 +269,7 @@ impl Hub {
         let closes_at =
             self.inner().window_closes_at(identity).filter(|closes_at| *closes_at > message.created_at);
         let payloads: Vec<OutboundMessage> = (0..)
-            .zip(check::split(&message.content, &message.attachments))
+            .zip(check::split(&message.content, &message.attachments, &chosen.account.capabilities))
             .map(|(part, (content, attachment))| OutboundMessage {
                 v: OUTBOUND_VERSION,
                 dispatch: Dispatch { message_id: message.id, part, number: 1 },

@@ -108,6 +108,9 @@ pub(crate) async fn set_password(
     Ok(touched == 1)
 }
 
+/// What stands in the place of an attempt's name when it was a good one.
+const WELL: i64 = 0;
+
 /// Writes down an attempt to log in, by login and by address. `one` names it.
 pub(crate) async fn attempt(tx: &mut Tx, keys: &[String], one: i64) -> Result<(), StoreError> {
     let now = tx.now();
@@ -122,18 +125,28 @@ pub(crate) async fn attempt(tx: &mut Tx, keys: &[String], one: i64) -> Result<()
     Ok(())
 }
 
-/// How many attempts there are since `since`, and the time of the first of them.
-pub(crate) async fn attempts(
-    conn: &mut Conn,
-    key: &str,
-    since: Timestamp,
-) -> Result<(i64, Option<Timestamp>), StoreError> {
-    let row = sql("SELECT COUNT(*) AS n, MIN(at) AS first FROM login_attempts WHERE key = $1 AND at > $2")
+/// How many attempts there are since `since`.
+pub(crate) async fn attempts(conn: &mut Conn, key: &str, since: Timestamp) -> Result<i64, StoreError> {
+    let row = sql("SELECT COUNT(*) AS n FROM login_attempts WHERE key = $1 AND at > $2")
         .bind(key)
         .bind(since)
         .first(conn)
         .await?;
-    row.map_or(Ok((0, None)), |row| Ok((row.int("n")?, row.time_or_none("first")?)))
+    row.map_or(Ok(0), |row| row.int("n"))
+}
+
+/// When the attempt was made that `newer` others came after; `None` when there are not so many.
+pub(crate) async fn attempt_before(
+    conn: &mut Conn,
+    key: &str,
+    newer: i64,
+) -> Result<Option<Timestamp>, StoreError> {
+    let row = sql("SELECT at FROM login_attempts WHERE key = $1 ORDER BY at DESC LIMIT 1 OFFSET $2")
+        .bind(key)
+        .bind(newer)
+        .first(conn)
+        .await?;
+    row.map(|row| row.time("at")).transpose()
 }
 
 /// Takes an attempt back: it was refused before any check, or it succeeded.
@@ -144,7 +157,22 @@ pub(crate) async fn forget_attempt(tx: &mut Tx, keys: &[String], one: i64) -> Re
     Ok(())
 }
 
-/// Forgets attempts from before `before`.
-pub(crate) async fn sweep_attempts(tx: &mut Tx, before: Timestamp) -> Result<u64, StoreError> {
-    sql("DELETE FROM login_attempts WHERE at < $1").bind(before).run(tx).await
+/// Remembers under `known` that somebody logged in well, once and with the latest time.
+pub(crate) async fn remember(tx: &mut Tx, known: &str) -> Result<(), StoreError> {
+    forget_attempt(tx, &[known.to_owned()], WELL).await?;
+    attempt(tx, &[known.to_owned()], WELL).await
+}
+
+/// Forgets attempts from before `before`, and good ones from before `well_before`.
+pub(crate) async fn sweep_attempts(
+    tx: &mut Tx,
+    before: Timestamp,
+    well_before: Timestamp,
+) -> Result<u64, StoreError> {
+    sql("DELETE FROM login_attempts WHERE at < CASE WHEN one = $1 AND key LIKE 'known:%' THEN $3 ELSE $2 END")
+        .bind(WELL)
+        .bind(before)
+        .bind(well_before)
+        .run(tx)
+        .await
 }

@@ -27,7 +27,6 @@ pub(crate) async fn note(tx: &mut Tx, deed: Deed<'_>) -> Result<(), StoreError> 
         .bind(deed.act)
         .bind(deed.object)
         .bind(deed.why)
-        .run(tx)
-        .await?;
-    Ok(())
+        .later(tx)
+        .await
 }

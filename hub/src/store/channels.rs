@@ -123,9 +123,8 @@ pub(crate) async fn hold(tx: &mut Tx, channel: &ChannelAccount, until: Timestamp
         .bind(&channel.kind)
         .bind(&channel.account)
         .bind(until)
-        .run(tx)
-        .await?;
-    Ok(())
+        .later(tx)
+        .await
 }
 
 /// Sending goes on at once.
@@ -133,15 +132,13 @@ pub(crate) async fn release(tx: &mut Tx, channel: &ChannelAccount) -> Result<(),
     sql("UPDATE channels SET held_until = 0 WHERE channel_kind = $1 AND account = $2")
         .bind(&channel.kind)
         .bind(&channel.account)
-        .run(tx)
-        .await?;
-    Ok(())
+        .later(tx)
+        .await
 }
 
 /// After a start the settings may be other ones: what needed a person is tried at once.
 pub(crate) async fn try_all_again(tx: &mut Tx) -> Result<(), StoreError> {
-    sql("UPDATE channels SET held_until = 0 WHERE health = 'reauthorise'").run(tx).await?;
-    Ok(())
+    sql("UPDATE channels SET held_until = 0 WHERE health = 'reauthorise'").later(tx).await
 }
 
 /// Notes that something came in just now, to the second.

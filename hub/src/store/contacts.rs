@@ -8,7 +8,7 @@ use loket_protocol::ids::{ContactId, IdentityId, ThreadId};
 use loket_protocol::thread::ThreadStatus;
 use loket_protocol::time::Timestamp;
 
-use super::{Conn, Row, StoreError, Tx, Value, listed, rows, sql};
+use super::{Conn, Row, Statement, StoreError, Tx, Value, listed, rows, sql};
 
 /// A contact's row.
 #[derive(Clone, Debug)]
@@ -163,21 +163,8 @@ pub(crate) struct Leads {
     pub(crate) people: Vec<Known>,
 }
 
-impl Leads {
-    /// True when they lead to nobody.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.leads.is_empty()
-    }
-}
-
-/// Where handles lead, retired ones included; at most `ROWS_MAX`.
-pub(crate) async fn leads(
-    conn: &mut Conn,
-    wanted: &[(&ChannelAccount, &Handle)],
-) -> Result<Leads, StoreError> {
-    if wanted.is_empty() {
-        return Ok(Leads::default());
-    }
+/// Where handles lead, retired ones included, to be read by [`led`]; at least one, at most `ROWS_MAX`.
+pub(crate) fn leading(wanted: &[(&ChannelAccount, &Handle)]) -> Statement {
     let values = (0_i64..)
         .zip(wanted)
         .flat_map(|(asked, (channel, handle))| -> [Value; 5] {
@@ -191,7 +178,7 @@ pub(crate) async fn leads(
         })
         .collect();
     // CROSS JOIN tells SQLite to look each wanted handle up, and says nothing to PostgreSQL.
-    let found = rows(
+    rows(
         "WITH wanted (asked, channel_kind, account, kind, value) AS (VALUES",
         5,
         values,
@@ -207,10 +194,12 @@ pub(crate) async fn leads(
          FROM (SELECT DISTINCT identity_id FROM led) l CROSS JOIN identities i CROSS JOIN threads t \
          WHERE i.id = l.identity_id AND t.contact_id = i.contact_id",
     )
-    .all(conn)
-    .await?;
+}
+
+/// What [`leading`] answered.
+pub(crate) fn led(found: &[Row]) -> Result<Leads, StoreError> {
     let mut told = Leads::default();
-    for row in &found {
+    for row in found {
         let identity = row.parsed("id")?;
         if let Some(asked) = row.int_or_none("asked")? {
             let asked = usize::try_from(asked).map_err(|error| StoreError::unreadable("asked", error))?;
@@ -235,7 +224,7 @@ pub(crate) async fn make(tx: &mut Tx, known: &Known, channel: &ChannelAccount) -
     sql("INSERT INTO contacts (id, created_at) VALUES ($1, $2)")
         .bind(known.contact)
         .bind(now)
-        .run(tx)
+        .later(tx)
         .await?;
     sql("INSERT INTO identities (id, contact_id, channel_kind, account, name, name_at, created_at) \
          VALUES ($1, $2, $3, $4, $5, $6, $7)")
@@ -246,14 +235,14 @@ pub(crate) async fn make(tx: &mut Tx, known: &Known, channel: &ChannelAccount) -
     .bind(known.name.as_ref())
     .bind(known.name_at)
     .bind(now)
-    .run(tx)
+    .later(tx)
     .await?;
     sql("INSERT INTO threads (id, contact_id, status, created_at) VALUES ($1, $2, $3, $4)")
         .bind(known.thread)
         .bind(known.contact)
         .bind(known.status.as_str())
         .bind(now)
-        .run(tx)
+        .later(tx)
         .await?;
     Ok(())
 }
@@ -290,7 +279,7 @@ pub(crate) async fn add_handles(
         values,
         "ON CONFLICT (identity_id, kind, value) DO UPDATE SET identifies = excluded.identifies, retired_at = NULL",
     )
-    .run(tx)
+    .later(tx)
     .await?;
     Ok(())
 }
@@ -358,9 +347,8 @@ pub(crate) async fn retire_usernames(
     .bind(HandleKind::Username.as_str())
     .bind(but)
     .bind(at)
-    .run(tx)
-    .await?;
-    Ok(())
+    .later(tx)
+    .await
 }
 
 /// What an event changes of an identity; everything only moves forward.
@@ -412,7 +400,7 @@ pub(crate) async fn touch(tx: &mut Tx, touches: &[Touch]) -> Result<(), StoreErr
              THEN t.name_at ELSE identities.name_at END \
              FROM t WHERE identities.id = t.id",
         )
-        .run(tx)
+        .later(tx)
         .await?;
     }
     Ok(())
@@ -450,7 +438,6 @@ pub(crate) async fn set_preferences(
     sql("UPDATE identities SET preferences = $2 WHERE id = $1")
         .bind(identity)
         .bind(preferences)
-        .run(tx)
-        .await?;
-    Ok(())
+        .later(tx)
+        .await
 }

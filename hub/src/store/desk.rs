@@ -13,8 +13,7 @@ pub(crate) async fn set_last_message(
     thread: ThreadId,
     message: MessageId,
 ) -> Result<(), StoreError> {
-    sql("UPDATE threads SET last_message_id = $2 WHERE id = $1").bind(thread).bind(message).run(tx).await?;
-    Ok(())
+    sql("UPDATE threads SET last_message_id = $2 WHERE id = $1").bind(thread).bind(message).later(tx).await
 }
 
 /// Gives a thread to an agent or to nobody.
@@ -26,9 +25,8 @@ pub(crate) async fn set_assignee(
     sql("UPDATE threads SET assignee = $2, version = version + 1 WHERE id = $1")
         .bind(thread)
         .bind(to)
-        .run(tx)
-        .await?;
-    Ok(())
+        .later(tx)
+        .await
 }
 
 /// Opens or resolves a thread.
@@ -42,9 +40,8 @@ pub(crate) async fn set_status(
         .bind(thread)
         .bind(status.as_str())
         .bind(case)
-        .run(tx)
-        .await?;
-    Ok(())
+        .later(tx)
+        .await
 }
 
 /// Moves somebody's read mark forward. False when it stood there or further already.

@@ -3,6 +3,7 @@
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
@@ -10,9 +11,11 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
-use sqlx::{AssertSqlSafe, Executor as _, SqlSafeStr as _};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, SqlSafeStr as _};
+use tokio::sync::Mutex;
 
 use super::error::StoreError;
+use super::sql::{Ended, ROWS_MAX};
 
 /// How long SQLite itself waits for another connection's lock (`reliability-contract` §12).
 const BUSY: Duration = Duration::from_secs(5);
@@ -55,10 +58,70 @@ impl Location {
 
 /// An opened SQLite file: its writer, its readers, and the lock that keeps other processes out.
 pub(crate) struct SqliteFile {
-    pub(crate) writer: SqlitePool,
+    pub(crate) writer: Arc<Mutex<Writer>>,
     pub(crate) readers: SqlitePool,
+    /// For readers all of whose statements see the same moment.
+    pub(crate) snapshots: SqlitePool,
     /// Held as long as the store is open; the system lets go of it when the process ends.
     pub(crate) _lock: File,
+}
+
+/// The one connection that writes. Whoever holds it has its turn.
+pub(crate) struct Writer {
+    /// None once the store is closed.
+    options: Option<SqliteConnectOptions>,
+    /// None after it broke: the file is opened anew, because a disk that failed once is not asked the
+    /// same again (`reliability-contract` §1).
+    open: Option<SqliteConnection>,
+    /// A transaction was begun on it and not committed.
+    unfinished: bool,
+}
+
+impl Writer {
+    async fn connect(options: SqliteConnectOptions) -> Result<Self, StoreError> {
+        let mut writer = Self { options: Some(options), open: None, unfinished: false };
+        writer.make_ready().await?;
+        Ok(writer)
+    }
+
+    /// Opens the file if need be, and takes back what a transaction left that was not committed.
+    pub(super) async fn make_ready(&mut self) -> Result<(), StoreError> {
+        if std::mem::take(&mut self.unfinished)
+            && let Some(open) = &mut self.open
+            && !end_transaction(open).await.unwrap_or(false)
+        {
+            self.open = None;
+        }
+        if self.open.is_none() {
+            let closed = || StoreError::Away("it is closed".to_owned());
+            let mut open = self.options.as_ref().ok_or_else(closed)?.connect().await?;
+            read_back(&mut open).await?;
+            self.open = Some(open);
+        }
+        self.unfinished = true;
+        Ok(())
+    }
+
+    /// The connection.
+    pub(super) fn open(&mut self) -> Result<&mut SqliteConnection, StoreError> {
+        self.open.as_mut().ok_or_else(|| StoreError::Away("it is closed".to_owned()))
+    }
+
+    pub(super) fn has_ended(&mut self, how: Ended) {
+        match how {
+            Ended::Committed => self.unfinished = false,
+            Ended::Broken => self.open = None,
+        }
+    }
+
+    /// Closes it; it is not opened again.
+    pub(super) async fn close(&mut self) {
+        self.options = None;
+        let Some(open) = self.open.take() else { return };
+        if let Err(error) = open.close().await {
+            tracing::warn!(%error, "the store's file did not close cleanly; it is repaired when it is opened");
+        }
+    }
 }
 
 /// Opens the file for this process alone, makes it when it is not there (0600, in a folder of
@@ -72,31 +135,26 @@ pub(crate) async fn open_sqlite(path: &Path) -> Result<SqliteFile, StoreError> {
         .busy_timeout(BUSY)
         .foreign_keys(true)
         .statement_cache_capacity(STATEMENTS)
+        // Whole answers wait for whoever asked, so that the file's thread does not wait for them.
+        .row_buffer_size(ROWS_MAX * 2)
         .pragma("cache_size", "-16384")
         // Pages that many commits touch are carried into the file once and not with each few commits.
         .pragma("wal_autocheckpoint", WAL_PAGES)
         .pragma("temp_store", "MEMORY");
-    let writer = SqlitePoolOptions::new()
-        .max_connections(1)
-        .min_connections(1)
-        .acquire_timeout(BUSY)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .test_before_acquire(false)
-        .after_release(|open, _| Box::pin(end_transaction(open)))
-        .connect_with(options.clone())
-        .await?;
-    read_back(&writer).await?;
-    let readers = SqlitePoolOptions::new()
-        .max_connections(READERS)
-        .acquire_timeout(super::POOL_WAIT)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .test_before_acquire(false)
-        .after_release(|open, _| Box::pin(end_transaction(open)))
-        .connect_with(options.pragma("query_only", "ON").pragma("cache_size", "-4096"))
-        .await?;
-    Ok(SqliteFile { writer, readers, _lock: lock })
+    let writer = Arc::new(Mutex::new(Writer::connect(options.clone()).await?));
+    let reading = options.pragma("query_only", "ON").pragma("cache_size", "-4096");
+    let readers = || {
+        SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .acquire_timeout(super::POOL_WAIT)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_before_acquire(false)
+    };
+    let snapshots =
+        readers().after_release(|open, _| Box::pin(end_transaction(open))).connect_lazy_with(reading.clone());
+    let readers = readers().connect_with(reading).await?;
+    Ok(SqliteFile { writer, readers, snapshots, _lock: lock })
 }
 
 /// Takes back what a transaction left that was not committed. SQLite ends some by itself (a full disk,
@@ -110,9 +168,9 @@ async fn end_transaction(open: &mut SqliteConnection) -> Result<bool, sqlx::Erro
 }
 
 /// Both pragmas as the open file has them, not as we asked for them (`reliability-contract` §1).
-async fn read_back(writer: &SqlitePool) -> Result<(), StoreError> {
-    let journal: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(writer).await?;
-    let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(writer).await?;
+async fn read_back(writer: &mut SqliteConnection) -> Result<(), StoreError> {
+    let journal: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut *writer).await?;
+    let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut *writer).await?;
     if !journal.eq_ignore_ascii_case("wal") || synchronous != 2 {
         return Err(StoreError::Refused(format!(
             "the store's file runs with journal_mode={journal} and synchronous={synchronous}, which loses \

@@ -2,6 +2,7 @@
 
 use loket_protocol::time::Timestamp;
 
+use super::verify::count_before;
 use super::{Conn, StoreError, Tx, sql};
 use crate::requests::Idempotency;
 
@@ -68,9 +69,13 @@ pub(crate) async fn answer(
         .bind(&idem.path)
         .bind(&idem.key)
         .bind(sealed)
-        .run(tx)
-        .await?;
-    Ok(())
+        .later(tx)
+        .await
+}
+
+/// How many answers are from before `before`.
+pub(crate) async fn left(conn: &mut Conn, before: Timestamp) -> Result<i64, StoreError> {
+    count_before(conn, "SELECT COUNT(*) AS n FROM idempotency WHERE at < $1", before).await
 }
 
 /// Forgets answers from before `before`, some at a time.

@@ -3,7 +3,8 @@
 
 use loket_protocol::time::Timestamp;
 
-use super::{Conn, StoreError, Tx, Value, listed, rows, sql};
+use super::verify::count_before;
+use super::{Conn, Row, Statement, StoreError, Tx, Value, listed, rows, sql};
 
 /// Where the effect of a key is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,34 +46,39 @@ pub(crate) struct Claim {
     pub(crate) keep_until: Option<Timestamp>,
 }
 
-/// Writes keys and answers those that are new. One that was there before is absorbed: its effect
-/// must not be done again. The keys of one call differ.
+/// Writes keys and answers those that are new, to be read by [`new`]; at most `ROWS_MAX`. One that was
+/// there before is absorbed: its effect must not be done again. The keys of one call differ.
+pub(crate) fn claiming(keys: &[Claim]) -> Statement {
+    let values = keys
+        .iter()
+        .flat_map(|key| -> [Value; 5] {
+            [
+                (&key.key).into(),
+                key.effect.as_str().into(),
+                key.effect_id.as_ref().into(),
+                key.received_at.into(),
+                key.keep_until.into(),
+            ]
+        })
+        .collect();
+    rows(
+        "INSERT INTO inbox (key, effect, effect_id, received_at, keep_until) VALUES",
+        5,
+        values,
+        "ON CONFLICT (key) DO NOTHING RETURNING key",
+    )
+}
+
+/// The keys that [`claiming`] answered.
+pub(crate) fn new(found: &[Row]) -> Result<Vec<String>, StoreError> {
+    found.iter().map(|row| row.text("key")).collect()
+}
+
+/// [`claiming`], of any number of keys.
 pub(crate) async fn claim(tx: &mut Tx, keys: &[Claim]) -> Result<Vec<String>, StoreError> {
     let mut fresh = Vec::with_capacity(keys.len());
     for chunk in keys.chunks(super::ROWS_MAX) {
-        let values = chunk
-            .iter()
-            .flat_map(|key| -> [Value; 5] {
-                [
-                    (&key.key).into(),
-                    key.effect.as_str().into(),
-                    key.effect_id.as_ref().into(),
-                    key.received_at.into(),
-                    key.keep_until.into(),
-                ]
-            })
-            .collect();
-        let found = rows(
-            "INSERT INTO inbox (key, effect, effect_id, received_at, keep_until) VALUES",
-            5,
-            values,
-            "ON CONFLICT (key) DO NOTHING RETURNING key",
-        )
-        .all(tx)
-        .await?;
-        for row in &found {
-            fresh.push(row.text("key")?);
-        }
+        fresh.extend(new(&claiming(chunk).all(tx).await?)?);
     }
     Ok(fresh)
 }
@@ -108,9 +114,14 @@ pub(crate) async fn redirect(
         .bind(key)
         .bind(effect.as_str())
         .bind(effect_id)
-        .run(tx)
-        .await?;
-    Ok(())
+        .later(tx)
+        .await
+}
+
+/// How many keys were to be kept until before `moment` only.
+pub(crate) async fn left(conn: &mut Conn, moment: Timestamp) -> Result<i64, StoreError> {
+    let text = "SELECT COUNT(*) AS n FROM inbox WHERE keep_until IS NOT NULL AND keep_until < $1";
+    count_before(conn, text, moment).await
 }
 
 /// Removes up to `limit` keys that were to be kept until before `now`; answers how many.

@@ -48,9 +48,8 @@ pub(crate) async fn make(
     .bind(created_by)
     .bind(key.created_at)
     .bind(key.expires_at)
-    .run(tx)
-    .await?;
-    Ok(())
+    .later(tx)
+    .await
 }
 
 /// A key by its id.
@@ -91,6 +90,5 @@ pub(crate) async fn revoke_made_by(tx: &mut Tx, maker: &str) -> Result<Vec<KeyId
 
 /// Notes that a key was used.
 pub(crate) async fn used(tx: &mut Tx, id: KeyId, at: Timestamp) -> Result<(), StoreError> {
-    sql("UPDATE api_keys SET last_used_at = $2 WHERE id = $1").bind(id).bind(at).run(tx).await?;
-    Ok(())
+    sql("UPDATE api_keys SET last_used_at = $2 WHERE id = $1").bind(id).bind(at).later(tx).await
 }

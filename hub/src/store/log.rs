@@ -45,7 +45,7 @@ pub(crate) async fn write(tx: &mut Tx, entries: Vec<Entry>) -> Result<(), StoreE
             values.push(at.into());
         }
         rows("INSERT INTO log (event_id, type, thread_id, thread_seq, data, at) VALUES", 6, values, "")
-            .run(tx)
+            .later(tx)
             .await?;
     }
     tx.has_appended();

@@ -107,9 +107,8 @@ pub(crate) async fn revoke(
     .bind(target.external_id)
     .bind(actor.name())
     .bind(at)
-    .run(tx)
-    .await?;
-    Ok(())
+    .later(tx)
+    .await
 }
 
 /// Empties a message that its author has taken back: its words are kept nowhere but in the entries

@@ -8,7 +8,7 @@ use loket_protocol::delivery::MessageStatus;
 use loket_protocol::ids::{AttachmentId, MessageId, ThreadId};
 use loket_protocol::message::{Attachment, Author, AuthorType, Content, Direction, Message, ReplyTo};
 
-use super::{Conn, ROWS_MAX, Row, StoreError, Tx, Value, json, listed, marks, parts, rows, sql};
+use super::{Conn, ROWS_MAX, Row, Statement, StoreError, Tx, Value, json, listed, marks, parts, rows, sql};
 
 /// A message with what only the store needs to know of it.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ pub(crate) async fn insert<'a>(
         for new in chunk {
             row_of(new, &mut values)?;
         }
-        rows(HEAD, WIDTH, values, "").run(tx).await?;
+        rows(HEAD, WIDTH, values, "").later(tx).await?;
     }
     Ok(())
 }
@@ -221,18 +221,14 @@ pub(crate) struct About {
     pub(crate) marked: bool,
 }
 
-/// What is known of these provider ids; at most [`ROWS_MAX`].
-pub(crate) async fn about(conn: &mut Conn, wanted: &[(&ChannelAccount, &str)]) -> Result<About, StoreError> {
-    let mut about = About::default();
-    if wanted.is_empty() {
-        return Ok(about);
-    }
+/// What is known of these provider ids, to be read by [`told`]; at least one, at most [`ROWS_MAX`].
+pub(crate) fn asking(wanted: &[(&ChannelAccount, &str)]) -> Statement {
     let values = wanted
         .iter()
         .flat_map(|(channel, id)| [(&channel.kind).into(), (&channel.account).into(), (*id).into()])
         .collect();
     // CROSS JOIN tells SQLite to look each wanted id up, and says nothing to PostgreSQL.
-    let found = rows(
+    rows(
         "WITH wanted (kind, account, id) AS (VALUES",
         3,
         values,
@@ -247,9 +243,23 @@ pub(crate) async fn about(conn: &mut Conn, wanted: &[(&ChannelAccount, &str)]) -
          UNION ALL SELECT w.kind, w.account, w.id, NULL FROM wanted w CROSS JOIN reactions k \
          WHERE k.channel_kind = w.kind AND k.account = w.account AND k.target = w.id",
     )
-    .all(conn)
-    .await?;
-    for row in &found {
+}
+
+/// [`asking`], of any number of ids.
+pub(crate) async fn about(conn: &mut Conn, wanted: &[(&ChannelAccount, &str)]) -> Result<About, StoreError> {
+    let mut all = About::default();
+    for chunk in wanted.chunks(ROWS_MAX) {
+        let more = told(&asking(chunk).all(conn).await?)?;
+        all.messages.extend(more.messages);
+        all.marked |= more.marked;
+    }
+    Ok(all)
+}
+
+/// What [`asking`] answered.
+pub(crate) fn told(found: &[Row]) -> Result<About, StoreError> {
+    let mut about = About::default();
+    for row in found {
         let Some(message) = row.parsed_or_none("message_id")? else {
             about.marked = true;
             continue;
@@ -307,9 +317,8 @@ pub(crate) async fn complete(tx: &mut Tx, id: MessageId, with: &NewMessage) -> R
     .bind(with.imported)
     .bind(m.author.id.as_ref())
     .bind(with.client_message_id.as_ref())
-    .run(tx)
-    .await?;
-    Ok(())
+    .later(tx)
+    .await
 }
 
 /// The name of a direction in the store.

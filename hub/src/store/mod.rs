@@ -14,7 +14,7 @@ use loket_backbone::clock::Clock;
 use loket_protocol::channel::ChannelAccount;
 use loket_protocol::ids::Id;
 use loket_protocol::time::Timestamp;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 
 pub(crate) mod agents;
 pub(crate) mod audit;
@@ -44,9 +44,10 @@ pub(crate) mod verify;
 pub(crate) mod visitors;
 
 pub(crate) use error::StoreError;
-pub(crate) use sql::{Conn, ROWS_MAX, Row, Value, json, listed, parts, rows, sql};
+pub(crate) use sql::{Conn, ROWS_MAX, Row, Statement, Value, json, listed, parts, rows, sql, together};
 
 use dialect::{Location, SqliteFile};
+use sql::Ended;
 
 /// How long a caller of the API waits for its turn to write, and for a connection to read
 /// (`reliability-contract` §12).
@@ -63,7 +64,6 @@ pub(crate) struct Store {
 
 struct Inner {
     file: SqliteFile,
-    turn: Arc<Semaphore>,
     clock: Clock,
     /// Told after each commit that appended to the log.
     grown: Notify,
@@ -84,11 +84,12 @@ impl Store {
             }
             other => other,
         })?;
-        dialect::sqlite_migrator().run(&file.writer).await.map_err(|error| migration_error(&error))?;
-        let turn = Arc::new(Semaphore::new(1));
-        let store = Self {
-            inner: Arc::new(Inner { file, turn, clock, grown: Notify::new(), heard: Mutex::default() }),
-        };
+        dialect::sqlite_migrator()
+            .run(file.writer.lock().await.open()?)
+            .await
+            .map_err(|error| migration_error(&error))?;
+        let store =
+            Self { inner: Arc::new(Inner { file, clock, grown: Notify::new(), heard: Mutex::default() }) };
         // The file is this process's alone: whoever numbered the log before is gone.
         let mut tx = store.begin_for_worker().await?;
         sequencer::depose(&mut tx).await?;
@@ -106,25 +107,41 @@ impl Store {
         self.begin_within(WORKER_WAIT).await
     }
 
+    async fn turn_within(&self, limit: Duration) -> Result<Conn, StoreError> {
+        let turn = Arc::clone(&self.inner.file.writer).lock_owned();
+        let mut writer = tokio::time::timeout(limit, turn)
+            .await
+            .map_err(|_| StoreError::Passing("others were writing for too long".to_owned()))?;
+        writer.make_ready().await?;
+        Ok(Conn::writer(writer))
+    }
+
     async fn begin_within(&self, limit: Duration) -> Result<Tx, StoreError> {
-        let turn = match tokio::time::timeout(limit, Arc::clone(&self.inner.turn).acquire_owned()).await {
-            Ok(Ok(turn)) => turn,
-            Ok(Err(_)) => return Err(StoreError::Away("it is closed".to_owned())),
-            Err(_) => return Err(StoreError::Passing("others were writing for too long".to_owned())),
-        };
-        let mut conn = Conn::Sqlite(self.inner.file.writer.acquire().await?);
-        sql("BEGIN IMMEDIATE").run(&mut conn).await?;
-        Ok(Tx { conn, now: self.inner.clock.now(), appended: false, store: self.clone(), _turn: turn })
+        let mut conn = self.turn_within(limit).await?;
+        sql("BEGIN IMMEDIATE").later(&mut conn).await?;
+        Ok(Tx { conn, now: self.inner.clock.now(), appended: false, store: self.clone() })
+    }
+
+    /// Runs these in a transaction of their own and answers their rows: for what comes out the same when
+    /// it is lost and done again. On SQLite it is not synced by itself, so a loss of power may take it
+    /// back; what is committed after it is never on disk without it, because the write-ahead log is
+    /// read in order. (On PostgreSQL nothing comes out the same: transactions overlap.)
+    pub(crate) async fn repeatable(&self, steps: Vec<Statement>) -> Result<Vec<Row>, StoreError> {
+        let mut conn = self.turn_within(WORKER_WAIT).await?;
+        let told = conn.run_unsynced(steps).await;
+        // Whether the connection syncs again is not known after an error.
+        conn.has_ended(if told.is_ok() { Ended::Committed } else { Ended::Broken });
+        told
     }
 
     /// A connection to read with; each statement sees what is committed when it runs.
     pub(crate) async fn read(&self) -> Result<Reader, StoreError> {
-        Ok(Reader { conn: Conn::Sqlite(self.inner.file.readers.acquire().await?) })
+        Ok(Reader { conn: Conn::reader(self.inner.file.readers.acquire().await?) })
     }
 
     /// A connection to read with, all of whose statements see the same moment.
     pub(crate) async fn snapshot(&self) -> Result<Reader, StoreError> {
-        let mut reader = self.read().await?;
+        let mut reader = Reader { conn: Conn::reader(self.inner.file.snapshots.acquire().await?) };
         sql("BEGIN").run(&mut reader).await?;
         Ok(reader)
     }
@@ -136,11 +153,11 @@ impl Store {
 
     /// Closes all connections; whoever writes now finishes first, at most [`POOL_WAIT`].
     pub(crate) async fn close(&self) {
-        let last = tokio::time::timeout(POOL_WAIT, self.inner.turn.acquire()).await;
-        self.inner.turn.close();
-        drop(last);
+        if let Ok(mut writer) = tokio::time::timeout(POOL_WAIT, self.inner.file.writer.lock()).await {
+            writer.close().await;
+        }
         self.inner.file.readers.close().await;
-        self.inner.file.writer.close().await;
+        self.inner.file.snapshots.close().await;
     }
 }
 
@@ -165,8 +182,6 @@ pub(crate) struct Tx {
     now: Timestamp,
     appended: bool,
     store: Store,
-    // Last, so that the connection is free before the next turn begins.
-    _turn: OwnedSemaphorePermit,
 }
 
 impl Tx {
@@ -178,10 +193,11 @@ impl Tx {
             if matches!(error, StoreError::Away(_) | StoreError::Damaged(_)) {
                 // A disk that failed once is not asked the same again: opened anew, the file says
                 // what it holds (`reliability-contract` §1).
-                self.conn.close_on_drop();
+                self.conn.has_ended(Ended::Broken);
             }
             return Err(error);
         }
+        self.conn.has_ended(Ended::Committed);
         if self.appended {
             self.store.inner.grown.notify_one();
         }

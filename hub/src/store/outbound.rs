@@ -7,7 +7,8 @@ use loket_protocol::outbound::OutboundMessage;
 use loket_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Conn, ROWS_MAX, Row, StoreError, Tx, json, listed, parts as text_of, rows, sql};
+use super::verify::of_ids;
+use super::{Conn, ROWS_MAX, Row, StoreError, Tx, json, parts as text_of, rows, sql};
 use crate::standing::{PartState, Standing};
 
 /// `due_at` of an unconfirmed part that waits for a person and no longer for a moment.
@@ -153,12 +154,8 @@ pub(crate) async fn of_many(
     conn: &mut Conn,
     messages: &[MessageId],
 ) -> Result<Vec<(MessageId, Result<Part, StoreError>)>, StoreError> {
-    if messages.is_empty() {
-        return Ok(Vec::new());
-    }
-    let values = messages.iter().map(|id| (*id).into()).collect();
-    let found =
-        listed(&[COLUMNS, "WHERE o.message_id IN"], values, "ORDER BY o.part").patiently().all(conn).await?;
+    let ids = messages.iter().copied();
+    let found = of_ids(conn, &[COLUMNS, "WHERE o.message_id IN"], ids, "ORDER BY o.part").await?;
     found.iter().map(|row| Ok((row.parsed("message_id")?, part_of(row)))).collect()
 }
 
@@ -267,9 +264,8 @@ pub(crate) async fn published(tx: &mut Tx, part: &Part, due_at: Timestamp) -> Re
     .bind(part.index)
     .bind(part.standing.number)
     .bind(part.due_at)
-    .run(tx)
-    .await?;
-    Ok(())
+    .later(tx)
+    .await
 }
 
 /// Parts whose report or settlement is overdue.
@@ -305,9 +301,8 @@ pub(crate) async fn hurry(tx: &mut Tx, channel: &ChannelAccount) -> Result<(), S
     .bind(now)
     .bind(&channel.kind)
     .bind(channel.account.as_str())
-    .run(tx)
-    .await?;
-    Ok(())
+    .later(tx)
+    .await
 }
 
 /// How many parts of each channel account are queued or under way, and how many unconfirmed.
@@ -326,9 +321,8 @@ pub(crate) async fn counts(conn: &mut Conn) -> Result<Vec<(ChannelAccount, i64, 
 pub(crate) async fn now_sending(tx: &mut Tx, message: MessageId) -> Result<(), StoreError> {
     sql("UPDATE messages SET status = 'sending' WHERE id = $1 AND status = 'queued'")
         .bind(message)
-        .run(tx)
-        .await?;
-    Ok(())
+        .later(tx)
+        .await
 }
 
 /// What decides how long and how a message is tried.

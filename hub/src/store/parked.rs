@@ -67,9 +67,8 @@ pub(crate) async fn insert(tx: &mut Tx, new: &NewParked, number: i64) -> Result<
     .bind(new.raw.is_some())
     .bind(new.message)
     .bind(new.at)
-    .run(tx)
-    .await?;
-    Ok(())
+    .later(tx)
+    .await
 }
 
 /// Counts a repeat of a parked item. `None`: there is none of that key.
@@ -96,8 +95,7 @@ pub(crate) async fn of_key(conn: &mut Conn, key: &str) -> Result<Option<(ParkedI
 
 /// Writes the raw bytes, sealed, once all pieces were there.
 pub(crate) async fn complete(tx: &mut Tx, id: ParkedId, sealed: Vec<u8>) -> Result<(), StoreError> {
-    sql("UPDATE parked SET raw = $2, complete = 1 WHERE id = $1").bind(id).bind(sealed).run(tx).await?;
-    Ok(())
+    sql("UPDATE parked SET raw = $2, complete = 1 WHERE id = $1").bind(id).bind(sealed).later(tx).await
 }
 
 /// An item that waits for a person, with its placeholder; `None` when it waits no longer.
@@ -114,14 +112,12 @@ pub(crate) async fn open_item(
 
 /// It was read after all: by a replay, or because the provider repeated it to a version that can.
 pub(crate) async fn was_read(tx: &mut Tx, id: ParkedId) -> Result<(), StoreError> {
-    sql("UPDATE parked SET state = 'replayed', state_reason = NULL WHERE id = $1").bind(id).run(tx).await?;
-    Ok(())
+    sql("UPDATE parked SET state = 'replayed', state_reason = NULL WHERE id = $1").bind(id).later(tx).await
 }
 
 /// Why it still cannot be read.
 pub(crate) async fn still_unread(tx: &mut Tx, id: ParkedId, error: &str) -> Result<(), StoreError> {
-    sql("UPDATE parked SET error = $2 WHERE id = $1").bind(id).bind(error).run(tx).await?;
-    Ok(())
+    sql("UPDATE parked SET error = $2 WHERE id = $1").bind(id).bind(error).later(tx).await
 }
 
 /// A person gave it up. False when it waits no longer.
@@ -212,9 +208,8 @@ pub(crate) async fn keep_piece(
     .bind(of)
     .bind(sealed)
     .bind(received_at)
-    .run(tx)
-    .await?;
-    Ok(())
+    .later(tx)
+    .await
 }
 
 /// All sealed pieces of one key in their order, once all `of` are there.
@@ -235,6 +230,5 @@ pub(crate) async fn all_pieces(
 
 /// Forgets the pieces of a key.
 pub(crate) async fn forget_pieces(tx: &mut Tx, key: &str) -> Result<(), StoreError> {
-    sql("DELETE FROM raw_pieces WHERE key = $1").bind(key).run(tx).await?;
-    Ok(())
+    sql("DELETE FROM raw_pieces WHERE key = $1").bind(key).later(tx).await
 }

@@ -2,7 +2,7 @@
 
 use loket_protocol::time::Timestamp;
 
-use super::{StoreError, Tx, sql};
+use super::{Store, StoreError, Tx, sql};
 
 /// Takes or renews the right to number until `until`. Answers its epoch, or `None` while somebody
 /// else has it.
@@ -25,30 +25,27 @@ pub(crate) async fn elect(tx: &mut Tx, holder: &str, until: Timestamp) -> Result
 /// Ends the right of whoever has it: for a backend that one process has to itself, where whoever had it
 /// is gone. Without this a restart would wait for the lease to run out.
 pub(crate) async fn depose(tx: &mut Tx) -> Result<(), StoreError> {
-    sql("UPDATE sequencer SET expires_at = 0").run(tx).await?;
-    Ok(())
+    sql("UPDATE sequencer SET expires_at = 0").later(tx).await
 }
 
-/// Numbers up to `limit` entries that have no number yet, in the order of their rows. Answers how
-/// many; `None` when the epoch is over and somebody else numbers now.
-pub(crate) async fn number(tx: &mut Tx, epoch: i64, limit: u32) -> Result<Option<u64>, StoreError> {
-    // The row is locked first, so that two who both believe in their right number one after another.
-    let row = sql("UPDATE sequencer SET epoch = epoch WHERE one = 1 AND epoch = $1 RETURNING last_seq")
-        .bind(epoch)
-        .first(tx)
+/// Numbers up to `limit` entries that have no number yet, in the order of their rows, in a transaction
+/// of its own. Answers how many; `None` when the epoch is over and somebody else numbers now.
+pub(crate) async fn number(store: &Store, epoch: i64, limit: u32) -> Result<Option<i64>, StoreError> {
+    let told = store
+        .repeatable(vec![
+            // The row is locked first, so that two who both believe in their right number one after another.
+            sql("UPDATE sequencer SET epoch = epoch WHERE one = 1 AND epoch = $1 RETURNING last_seq")
+                .bind(epoch),
+            sql("UPDATE log SET seq = s.last_seq + u.place FROM (SELECT row_id, ROW_NUMBER() OVER \
+                 (ORDER BY row_id) AS place FROM log WHERE seq IS NULL ORDER BY row_id LIMIT $2) u, \
+                 sequencer s WHERE log.row_id = u.row_id AND s.one = 1 AND s.epoch = $1")
+            .bind(epoch)
+            .bind(limit),
+            sql("UPDATE sequencer SET last_seq = last_seq + (SELECT COUNT(*) FROM log \
+                 WHERE log.seq > sequencer.last_seq) WHERE one = 1 AND epoch = $1 RETURNING last_seq")
+            .bind(epoch),
+        ])
         .await?;
-    let Some(row) = row else { return Ok(None) };
-    let last = row.int("last_seq")?;
-    let numbered = sql("UPDATE log SET seq = $1 + u.place FROM (SELECT row_id, ROW_NUMBER() OVER \
-         (ORDER BY row_id) AS place FROM log WHERE seq IS NULL ORDER BY row_id LIMIT $2) u \
-         WHERE log.row_id = u.row_id")
-    .bind(last)
-    .bind(limit)
-    .run(tx)
-    .await?;
-    if numbered > 0 {
-        let count = i64::try_from(numbered).unwrap_or(i64::MAX);
-        sql("UPDATE sequencer SET last_seq = last_seq + $1 WHERE one = 1").bind(count).run(tx).await?;
-    }
-    Ok(Some(numbered))
+    let [before, after] = told.as_slice() else { return Ok(None) };
+    Ok(Some(after.int("last_seq")? - before.int("last_seq")?))
 }

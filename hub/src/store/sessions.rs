@@ -30,9 +30,8 @@ pub(crate) async fn make(
     .bind(token_hash)
     .bind(now)
     .bind(expires_at)
-    .run(tx)
-    .await?;
-    Ok(())
+    .later(tx)
+    .await
 }
 
 /// The session whose token has this hash, while it lasts and its agent may log in.
@@ -61,17 +60,21 @@ pub(crate) async fn by_token(
     }))
 }
 
+/// When a session began.
+pub(crate) async fn began(conn: &mut Conn, id: SessionId) -> Result<Option<Timestamp>, StoreError> {
+    let row = sql("SELECT created_at FROM sessions WHERE id = $1").bind(id).first(conn).await?;
+    row.map(|row| row.time("created_at")).transpose()
+}
+
 /// Notes that a session was used.
 pub(crate) async fn used(tx: &mut Tx, id: SessionId) -> Result<(), StoreError> {
     let now = tx.now();
-    sql("UPDATE sessions SET last_used_at = $2 WHERE id = $1").bind(id).bind(now).run(tx).await?;
-    Ok(())
+    sql("UPDATE sessions SET last_used_at = $2 WHERE id = $1").bind(id).bind(now).later(tx).await
 }
 
 /// Ends one session.
 pub(crate) async fn end(tx: &mut Tx, id: SessionId) -> Result<(), StoreError> {
-    sql("DELETE FROM sessions WHERE id = $1").bind(id).run(tx).await?;
-    Ok(())
+    sql("DELETE FROM sessions WHERE id = $1").bind(id).later(tx).await
 }
 
 /// Ends all sessions of an agent but one; answers which.

@@ -1,16 +1,18 @@
 //! The one mechanism by which every statement runs: a text with `$1 …`, its values, and a connection
-//! of whatever backend. A second backend is a second arm of [`Conn`] and of `on_backend!`; no call
-//! site changes.
+//! of whatever backend. A second backend is a second arm of [`Conn`]; no call site changes.
 
 use std::time::Duration;
 
+use futures_util::TryStreamExt as _;
 use loket_protocol::time::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
-use sqlx::{Arguments as _, AssertSqlSafe, Row as _, SqlSafeStr as _, SqlStr, Sqlite};
+use sqlx::{Arguments as _, AssertSqlSafe, Either, Executor as _, Row as _, SqlSafeStr as _, SqlStr, Sqlite};
+use tokio::sync::OwnedMutexGuard;
 
+use super::dialect::Writer;
 use super::error::StoreError;
 
 /// How long one statement may take (`reliability-contract` §12).
@@ -23,27 +25,114 @@ pub(crate) const ROWS_MAX: usize = 512;
 /// A connection, inside a transaction or not.
 pub(crate) enum Conn {
     /// To a SQLite file.
-    Sqlite(PoolConnection<Sqlite>),
+    Sqlite(SqliteConn),
 }
 
-macro_rules! on_backend {
-    ($conn:expr, $open:ident => $run:expr) => {
-        match $conn {
-            Conn::Sqlite(pooled) => {
-                let $open: &mut SqliteConnection = &mut *pooled;
-                $run
+/// A connection to a SQLite file.
+pub(crate) struct SqliteConn {
+    held: Held,
+    /// Statements whose answers nobody waits for; see [`Statement::later`].
+    later: Vec<Statement>,
+}
+
+/// What a statement answered.
+#[derive(Default)]
+struct Told {
+    touched: u64,
+    rows: Vec<Row>,
+}
+
+enum Held {
+    Reader(PoolConnection<Sqlite>),
+    Writer(OwnedMutexGuard<Writer>),
+}
+
+impl SqliteConn {
+    fn open(&mut self) -> Result<&mut SqliteConnection, StoreError> {
+        match &mut self.held {
+            Held::Reader(pooled) => Ok(&mut *pooled),
+            Held::Writer(writer) => writer.open(),
+        }
+    }
+
+    /// Runs these in a transaction that is not synced by itself. SQLite takes the pragma when it reads
+    /// the text, so nothing here is prepared in advance.
+    async fn unsynced(&mut self, steps: Vec<Statement>) -> Result<Vec<SqliteRow>, StoreError> {
+        let mut text = "PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE;".to_owned();
+        for step in steps {
+            step.spell_out(&mut text)?;
+            text.push(';');
+        }
+        text.push_str("COMMIT; PRAGMA synchronous = FULL;");
+        // Put together from fixed parts and numbers only.
+        let mut told = sqlx::raw_sql(AssertSqlSafe(text)).fetch_many(self.open()?);
+        let mut found = Vec::new();
+        while let Some(step) = told.try_next().await? {
+            found.extend(step.right());
+        }
+        Ok(found)
+    }
+
+    /// The answers of `last`, after whatever was to be done first, by one visit to the file's thread.
+    async fn visit(&mut self, last: Vec<Statement>) -> Result<Vec<Told>, StoreError> {
+        let mut steps = std::mem::take(&mut self.later);
+        let before = steps.len();
+        steps.extend(last);
+        let query = joined(steps)?;
+        let mut told = self.open()?.fetch_many(query);
+        let (mut all, mut rows) = (Vec::new(), Vec::new());
+        while let Some(step) = told.try_next().await? {
+            match step {
+                Either::Left(outcome) => {
+                    let rows = std::mem::take(&mut rows);
+                    all.push(Told { touched: outcome.rows_affected(), rows });
+                }
+                Either::Right(row) => rows.push(Row(row)),
             }
         }
-    };
+        Ok(all.split_off(before))
+    }
+
+    async fn visit_once(&mut self, last: Statement) -> Result<Told, StoreError> {
+        Ok(self.visit(vec![last]).await?.pop().unwrap_or_default())
+    }
 }
 
 impl Conn {
-    /// Closes it instead of using it again.
-    pub(super) fn close_on_drop(&mut self) {
+    /// A pooled one, to read with.
+    pub(super) fn reader(pooled: PoolConnection<Sqlite>) -> Self {
+        Self::Sqlite(SqliteConn { held: Held::Reader(pooled), later: Vec::new() })
+    }
+
+    /// The one that writes.
+    pub(super) fn writer(writer: OwnedMutexGuard<Writer>) -> Self {
+        Self::Sqlite(SqliteConn { held: Held::Writer(writer), later: Vec::new() })
+    }
+
+    /// Runs these in a transaction that is not synced by itself; all rows that they answer.
+    pub(super) async fn run_unsynced(&mut self, steps: Vec<Statement>) -> Result<Vec<Row>, StoreError> {
         match self {
-            Self::Sqlite(pooled) => pooled.close_on_drop(),
+            Self::Sqlite(open) => {
+                let told = within(STATEMENT_DEADLINE, open.unsynced(steps)).await?;
+                Ok(told.into_iter().map(Row).collect())
+            }
         }
     }
+
+    /// Says how a transaction on it ended, which whoever holds it next must know.
+    pub(super) fn has_ended(&mut self, how: Ended) {
+        let Self::Sqlite(SqliteConn { held: Held::Writer(writer), .. }) = self else { return };
+        writer.has_ended(how);
+    }
+}
+
+/// How a transaction ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// With `COMMIT`.
+    Committed,
+    /// The connection cannot be trusted any more.
+    Broken,
 }
 
 /// A value to bind. A missing one keeps its type, because PostgreSQL asks for it.
@@ -153,45 +242,81 @@ impl Statement {
         self
     }
 
+    /// Runs it with the next statement, or with the commit: for what nobody waits for, because each
+    /// visit to a SQLite file costs two changes of thread. What goes wrong with it goes wrong then, and
+    /// with the whole transaction. It must not answer with rows.
+    #[expect(clippy::unused_async, reason = "a backend without such visits runs it at once")]
+    pub(crate) async fn later(self, conn: &mut Conn) -> Result<(), StoreError> {
+        match conn {
+            Conn::Sqlite(open) => open.later.push(self),
+        }
+        Ok(())
+    }
+
     /// Runs it; answers how many rows it touched.
     pub(crate) async fn run(self, conn: &mut Conn) -> Result<u64, StoreError> {
-        on_backend!(conn, open => {
-            let deadline = self.deadline;
-            let query = self.for_sqlite()?;
-            within(deadline, async { Ok(query.execute(open).await?.rows_affected()) }).await
-        })
+        let deadline = self.deadline;
+        match conn {
+            Conn::Sqlite(open) => within(deadline, async { Ok(open.visit_once(self).await?.touched) }).await,
+        }
     }
 
     /// Runs it however long it takes.
     pub(crate) async fn run_to_the_end(self, conn: &mut Conn) -> Result<(), StoreError> {
-        on_backend!(conn, open => {
-            self.for_sqlite()?.execute(open).await?;
-            Ok(())
-        })
+        match conn {
+            Conn::Sqlite(open) => open.visit_once(self).await.map(|_| ()),
+        }
     }
 
     /// All rows of its answer.
     pub(crate) async fn all(self, conn: &mut Conn) -> Result<Vec<Row>, StoreError> {
-        on_backend!(conn, open => {
-            let deadline = self.deadline;
-            let query = self.for_sqlite()?;
-            within(deadline, async { Ok(query.fetch_all(open).await?.into_iter().map(Row).collect()) }).await
-        })
+        let deadline = self.deadline;
+        match conn {
+            Conn::Sqlite(open) => within(deadline, async { Ok(open.visit_once(self).await?.rows) }).await,
+        }
     }
 
     /// The first row of its answer, if there is one.
     pub(crate) async fn first(self, conn: &mut Conn) -> Result<Option<Row>, StoreError> {
-        on_backend!(conn, open => {
-            let deadline = self.deadline;
-            let query = self.for_sqlite()?;
-            within(deadline, async { Ok(query.fetch_optional(open).await?.map(Row)) }).await
+        Ok(self.all(conn).await?.into_iter().next())
+    }
+
+    /// Appends it with its values in their places, which must be numbers.
+    fn spell_out(self, to: &mut String) -> Result<(), StoreError> {
+        fill_in(self.text.for_sqlite().as_str(), to, |number, to| {
+            match number.checked_sub(1).and_then(|place| self.values.get(place)) {
+                Some(Value::Int(Some(value))) => to.push_str(&value.to_string()),
+                _ => return Err(StoreError::Other("only numbers can be spelled out".to_owned())),
+            }
+            Ok(())
         })
     }
 
-    fn for_sqlite(self) -> Result<sqlx::query::Query<'static, Sqlite, SqliteArguments>, StoreError> {
-        let mut arguments = SqliteArguments::default();
-        arguments.reserve(self.values.len(), 0);
-        for value in self.values {
+    fn is_numbered(&self) -> bool {
+        matches!(self.text, Text::Fixed(_) | Text::Parts(_))
+    }
+}
+
+/// Runs these one after another, as if by themselves; the rows that each answers.
+pub(crate) async fn together(conn: &mut Conn, steps: Vec<Statement>) -> Result<Vec<Vec<Row>>, StoreError> {
+    match conn {
+        Conn::Sqlite(open) => {
+            let told = within(STATEMENT_DEADLINE, open.visit(steps)).await?;
+            Ok(told.into_iter().map(|told| told.rows).collect())
+        }
+    }
+}
+
+/// Statements as one text with one list of values. Placeholders without a number take the first values
+/// in their order, so those of the numbered ones stand behind them.
+fn joined(steps: Vec<Statement>) -> Result<sqlx::query::Query<'static, Sqlite, SqliteArguments>, StoreError> {
+    let mut arguments = SqliteArguments::default();
+    let mut offset = 0;
+    let mut add = |values: Vec<Value>| -> Result<usize, StoreError> {
+        let before = offset;
+        offset += values.len();
+        arguments.reserve(values.len(), 0);
+        for value in values {
             match value {
                 Value::Text(text) => arguments.add(text),
                 Value::Int(number) => arguments.add(number),
@@ -199,8 +324,47 @@ impl Statement {
             }
             .map_err(|error| StoreError::Other(error.to_string()))?;
         }
-        Ok(sqlx::query_with(self.text.for_sqlite(), arguments))
+        Ok(before)
+    };
+    let mut steps = steps;
+    for step in steps.iter_mut().filter(|step| !step.is_numbered()) {
+        add(std::mem::take(&mut step.values))?;
     }
+    let alone = steps.len() == 1;
+    let mut texts = String::new();
+    for step in steps {
+        let first = if step.is_numbered() { add(step.values)? } else { 0 };
+        let text = step.text.for_sqlite();
+        if alone {
+            return Ok(sqlx::query_with(text, arguments));
+        }
+        fill_in(text.as_str(), &mut texts, |number, to| {
+            to.push('$');
+            to.push_str(&(first + number).to_string());
+            Ok(())
+        })?;
+        texts.push(';');
+    }
+    // Put together from fixed parts only.
+    Ok(sqlx::query_with(AssertSqlSafe(texts).into_sql_str(), arguments))
+}
+
+/// Appends `text`; what stands for each numbered placeholder is written by `fill`.
+fn fill_in(
+    text: &str,
+    to: &mut String,
+    fill: impl Fn(usize, &mut String) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut pieces = text.split('$');
+    to.push_str(pieces.next().unwrap_or_default());
+    for piece in pieces {
+        let digits = piece.len() - piece.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let (number, rest) = piece.split_at(digits);
+        let number = number.parse().map_err(|_| StoreError::Other(format!("a stray $ in {text}")))?;
+        fill(number, to)?;
+        to.push_str(rest);
+    }
+    Ok(())
 }
 
 async fn within<T>(

@@ -9,7 +9,8 @@ use loket_protocol::message::ProviderError;
 use loket_protocol::time::Timestamp;
 
 use super::outbound::{channel as channel_of, small};
-use super::{Conn, Row, StoreError, Tx, json, listed, parts, sql};
+use super::verify::of_ids;
+use super::{Conn, Row, StoreError, Tx, json, parts, sql};
 
 /// An outgoing message, as far as its status goes.
 #[derive(Clone, Debug)]
@@ -127,9 +128,8 @@ pub(crate) async fn name(
     .bind(channel.account.as_str())
     .bind(external_id)
     .bind(message)
-    .run(tx)
-    .await?;
-    Ok(())
+    .later(tx)
+    .await
 }
 
 /// Gives statuses that waited for this provider id to its message.
@@ -145,9 +145,8 @@ pub(crate) async fn adopt(
     .bind(channel.account.as_str())
     .bind(external_id)
     .bind(message)
-    .run(tx)
-    .await?;
-    Ok(())
+    .later(tx)
+    .await
 }
 
 /// Keeps a status. A repeat keeps the earlier time. True when it was not there.
@@ -219,11 +218,7 @@ pub(crate) async fn told_of_many(
     conn: &mut Conn,
     messages: &[MessageId],
 ) -> Result<Vec<(MessageId, Result<Told, StoreError>)>, StoreError> {
-    if messages.is_empty() {
-        return Ok(Vec::new());
-    }
-    let values = messages.iter().map(|id| (*id).into()).collect();
-    let found = listed(&[TOLD, "WHERE s.message_id IN"], values, IN_ORDER).patiently().all(conn).await?;
+    let found = of_ids(conn, &[TOLD, "WHERE s.message_id IN"], messages.iter().copied(), IN_ORDER).await?;
     found.iter().map(|row| Ok((row.parsed("message_id")?, told_of(row)))).collect()
 }
 
@@ -232,18 +227,8 @@ pub(crate) async fn names_of_many(
     conn: &mut Conn,
     messages: &[MessageId],
 ) -> Result<Vec<(MessageId, String)>, StoreError> {
-    if messages.is_empty() {
-        return Ok(Vec::new());
-    }
-    let values = messages.iter().map(|id| (*id).into()).collect();
-    let found = listed(
-        &["SELECT message_id, external_id FROM external_ids WHERE message_id IN"],
-        values,
-        "ORDER BY part, external_id",
-    )
-    .patiently()
-    .all(conn)
-    .await?;
+    let head = &["SELECT message_id, external_id FROM external_ids WHERE message_id IN"];
+    let found = of_ids(conn, head, messages.iter().copied(), "ORDER BY part, external_id").await?;
     found.iter().map(|row| Ok((row.parsed("message_id")?, row.text("external_id")?))).collect()
 }
 
@@ -252,18 +237,8 @@ pub(crate) async fn watermarks_of_many(
     conn: &mut Conn,
     identities: &[IdentityId],
 ) -> Result<Vec<(Watermark, Timestamp)>, StoreError> {
-    if identities.is_empty() {
-        return Ok(Vec::new());
-    }
-    let values = identities.iter().map(|id| (*id).into()).collect();
-    let found = listed(
-        &["SELECT identity_id, status, by_seq, up_to, at FROM watermarks WHERE identity_id IN"],
-        values,
-        "ORDER BY up_to",
-    )
-    .patiently()
-    .all(conn)
-    .await?;
+    let head = &["SELECT identity_id, status, by_seq, up_to, at FROM watermarks WHERE identity_id IN"];
+    let found = of_ids(conn, head, identities.iter().copied(), "ORDER BY up_to").await?;
     let read = |row: &Row| {
         let mark = Watermark {
             identity: row.parsed("identity_id")?,
@@ -292,9 +267,8 @@ pub(crate) async fn set(tx: &mut Tx, message: &Outgoing) -> Result<(), StoreErro
         .bind(json(&message.detail)?)
         .bind(message.provider_time)
         .bind(message.id)
-        .run(tx)
-        .await?;
-    Ok(())
+        .later(tx)
+        .await
 }
 
 /// A watermark: everything of ours up to a moment, or up to a number of the thread.
@@ -359,6 +333,18 @@ pub(crate) async fn between(
     found.iter().map(|row| row.parsed("id")).collect()
 }
 
+/// The lowest watermark of an identity that fits, as a part of a union.
+macro_rules! nearest {
+    ($name:literal, $fits:literal) => {
+        concat!(
+            "SELECT * FROM (SELECT status, at FROM watermarks WHERE identity_id = $1 AND ",
+            $fits,
+            " ORDER BY up_to LIMIT 1) AS ",
+            $name
+        )
+    };
+}
+
 /// The nearest watermarks at or above a message, by status.
 pub(crate) async fn marks_above(
     conn: &mut Conn,
@@ -366,16 +352,15 @@ pub(crate) async fn marks_above(
     provider_time: Option<Timestamp>,
     seq: i64,
 ) -> Result<Vec<(ProviderStatus, Timestamp)>, StoreError> {
-    let found = sql(
-        "SELECT * FROM (SELECT status, at FROM watermarks WHERE identity_id = $1 AND status = 'delivered' \
-         AND by_seq = 0 AND up_to >= $2 ORDER BY up_to LIMIT 1) AS a UNION ALL \
-         SELECT * FROM (SELECT status, at FROM watermarks WHERE identity_id = $1 AND status = 'read' \
-         AND by_seq = 0 AND up_to >= $2 ORDER BY up_to LIMIT 1) AS b UNION ALL \
-         SELECT * FROM (SELECT status, at FROM watermarks WHERE identity_id = $1 AND status = 'delivered' \
-         AND by_seq = 1 AND up_to >= $3 ORDER BY up_to LIMIT 1) AS c UNION ALL \
-         SELECT * FROM (SELECT status, at FROM watermarks WHERE identity_id = $1 AND status = 'read' \
-         AND by_seq = 1 AND up_to >= $3 ORDER BY up_to LIMIT 1) AS d",
-    )
+    let found = sql(concat!(
+        nearest!("a", "status = 'delivered' AND by_seq = 0 AND up_to >= $2"),
+        " UNION ALL ",
+        nearest!("b", "status = 'read' AND by_seq = 0 AND up_to >= $2"),
+        " UNION ALL ",
+        nearest!("c", "status = 'delivered' AND by_seq = 1 AND up_to >= $3"),
+        " UNION ALL ",
+        nearest!("d", "status = 'read' AND by_seq = 1 AND up_to >= $3"),
+    ))
     .bind(identity)
     .bind(provider_time.map_or(i64::MAX, Timestamp::as_millis))
     .bind(seq)

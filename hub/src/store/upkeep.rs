@@ -4,7 +4,8 @@
 use loket_protocol::ids::CallbackId;
 use loket_protocol::time::Timestamp;
 
-use super::{StoreError, Tx, Value, rows, sql};
+use super::verify::count_before;
+use super::{Conn, StoreError, Tx, Value, rows, sql};
 
 /// A piece of a whole callback, sealed.
 #[derive(Clone, Debug)]
@@ -41,9 +42,8 @@ pub(crate) async fn keep_callbacks(tx: &mut Tx, pieces: Vec<RawPart>) -> Result<
         values,
         "ON CONFLICT DO NOTHING",
     )
-    .run(tx)
-    .await?;
-    Ok(())
+    .later(tx)
+    .await
 }
 
 /// Counts one more turn of an item that was leased before; answers how many there were with it, and
@@ -74,15 +74,13 @@ pub(crate) async fn note_error(tx: &mut Tx, topic: &str, item: &str, error: &str
     .bind(item)
     .bind(error)
     .bind(now)
-    .run(tx)
-    .await?;
-    Ok(())
+    .later(tx)
+    .await
 }
 
 /// Forgets the turns of an item that is done.
 pub(crate) async fn acquit(tx: &mut Tx, topic: &str, item: &str) -> Result<(), StoreError> {
-    sql("DELETE FROM suspects WHERE topic = $1 AND item_id = $2").bind(topic).bind(item).run(tx).await?;
-    Ok(())
+    sql("DELETE FROM suspects WHERE topic = $1 AND item_id = $2").bind(topic).bind(item).later(tx).await
 }
 
 /// What a sweep takes away, in portions of `limit` rows, so that nobody waits for it.
@@ -109,6 +107,29 @@ impl Sweep {
             Self::Orphans => DAY_MS,
             Self::Callbacks | Self::Pieces | Self::Suspects => 7 * DAY_MS,
         }
+    }
+
+    /// What its rows are called.
+    pub(crate) fn noun(self) -> &'static str {
+        match self {
+            Self::Orphans => "statuses of unknown messages",
+            Self::Callbacks => "raw callbacks",
+            Self::Pieces => "pieces of parked items",
+            Self::Suspects => "counts of suspects",
+        }
+    }
+
+    /// How many rows are older than `before`.
+    pub(crate) async fn left(self, conn: &mut Conn, before: Timestamp) -> Result<i64, StoreError> {
+        let text = match self {
+            Self::Orphans => {
+                "SELECT COUNT(*) AS n FROM statuses WHERE message_id IS NULL AND received_at < $1"
+            }
+            Self::Callbacks => "SELECT COUNT(*) AS n FROM raw_callbacks WHERE received_at < $1",
+            Self::Pieces => "SELECT COUNT(*) AS n FROM raw_pieces WHERE received_at < $1",
+            Self::Suspects => "SELECT COUNT(*) AS n FROM suspects WHERE at < $1",
+        };
+        count_before(conn, text, before).await
     }
 
     /// Takes away up to `limit` rows that are older than `before`; answers how many.

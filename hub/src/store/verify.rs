@@ -3,21 +3,47 @@
 
 use loket_protocol::time::Timestamp;
 
-use super::{Conn, Row, StoreError, listed, sql};
+use super::{Conn, Row, StoreError, Value, listed, sql};
 
 /// A question with the sentence that its answers are told by.
 pub(crate) struct Question {
     /// The invariant (`reliability-evidence` §4).
     pub(crate) invariant: &'static str,
-    /// Answers rows with the text columns `a`, `b` and `c`; `$1` is how many at most, `$2` is now.
+    /// Answers rows with the text columns `a`, `b` and `c`; `$1` is how many at most, and `$2`, where
+    /// it stands, is now.
     pub(crate) text: &'static str,
     /// The sentence, with `{a}`, `{b}` and `{c}` to be filled in.
     pub(crate) sentence: &'static str,
 }
 
+/// A row each: the invariant, the sentence, and a query, of which the three kinds that come often are
+/// spelled out here. `lacks`: rows that point to something that is not there. `shared`: what should
+/// be unique and is not. Anything else is a text of its own.
 macro_rules! questions {
-    ($($invariant:literal, $sentence:literal, $text:literal;)+) => {
-        &[$(Question { invariant: $invariant, text: $text, sentence: $sentence },)+]
+    ($($invariant:literal, $sentence:literal, $kind:ident $parts:tt;)+) => {
+        &[$(Question {
+            invariant: $invariant,
+            sentence: $sentence,
+            text: concat!(query!($kind $parts), " LIMIT $1"),
+        },)+]
+    };
+}
+
+macro_rules! query {
+    (lacks($a:literal, $b:literal, $c:literal, from $rows:literal, $(if $only:literal,)? there $there:literal)) => {
+        concat!(
+            "SELECT ", $a, " AS a, ", $b, " AS b, ", $c, " AS c FROM ", $rows,
+            " WHERE NOT EXISTS (SELECT 1 FROM ", $there, ")" $(, " AND ", $only)?
+        )
+    };
+    (shared($b:literal, $c:literal, from $rows:literal, by $keys:literal)) => {
+        concat!(
+            "SELECT CAST(COUNT(*) AS TEXT) AS a, ", $b, " AS b, ", $c, " AS c FROM ", $rows,
+            " GROUP BY ", $keys, " HAVING COUNT(*) > 1"
+        )
+    };
+    (text($text:literal)) => {
+        $text
     };
 }
 
@@ -25,194 +51,187 @@ macro_rules! questions {
 pub(crate) const QUESTIONS: &[Question] = questions! {
     // Conservation: what was accepted is somewhere.
     "V1", "inbox key {a} says message {b}, which is not there",
-    "SELECT i.key AS a, i.effect_id AS b, '' AS c FROM inbox i WHERE i.effect = 'message' \
-     AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.id = i.effect_id) AND $2 > 0 LIMIT $1";
+    lacks("i.key", "i.effect_id", "''", from "inbox i", if "i.effect = 'message'",
+        there "messages m WHERE m.id = i.effect_id");
     "V1", "inbox key {a} says parked item {b}, which is not there",
-    "SELECT i.key AS a, COALESCE(i.effect_id, 'none') AS b, '' AS c FROM inbox i WHERE i.effect = 'parked' \
-     AND NOT EXISTS (SELECT 1 FROM parked p WHERE p.id = i.effect_id) AND $2 > 0 LIMIT $1";
+    lacks("i.key", "COALESCE(i.effect_id, 'none')", "''", from "inbox i", if "i.effect = 'parked'",
+        there "parked p WHERE p.id = i.effect_id");
     "V1", "inbox key {a} says a status that is not there",
-    "SELECT x.key AS a, '' AS b, '' AS c FROM (SELECT key FROM inbox WHERE effect = 'status' \
+    text("SELECT x.key AS a, '' AS b, '' AS c FROM (SELECT key FROM inbox WHERE effect = 'status' \
      AND key LIKE 's|%' AND received_at > $2 - 82800000 EXCEPT SELECT 's|' || channel_kind || ':' || account \
-     || '|' || external_id || '|' || status || '|' || participant FROM statuses) x LIMIT $1";
+     || '|' || external_id || '|' || status || '|' || participant FROM statuses) x");
     "V1", "message {a} of the customer's (provider id {b}) has no inbox key: a repeat would double it",
-    "SELECT x.id AS a, COALESCE(m.external_id, m.client_message_id) AS b, '' AS c FROM \
+    text("SELECT x.id AS a, COALESCE(m.external_id, m.client_message_id) AS b, '' AS c FROM \
      (SELECT id FROM messages WHERE direction = 'in' AND (external_id IS NOT NULL OR client_message_id IS NOT NULL) \
      EXCEPT SELECT effect_id FROM inbox WHERE effect = 'message' \
      EXCEPT SELECT p.message_id FROM parked p JOIN inbox i ON i.effect_id = p.id) x \
-     JOIN messages m ON m.id = x.id WHERE $2 > 0 LIMIT $1";
+     JOIN messages m ON m.id = x.id");
     "V1", "echo {a} (provider id {b}) has no inbox key: a repeat would double it",
-    "SELECT x.id AS a, m.external_id AS b, '' AS c FROM (SELECT id FROM messages WHERE direction = 'out' \
+    text("SELECT x.id AS a, m.external_id AS b, '' AS c FROM (SELECT id FROM messages WHERE direction = 'out' \
      AND external_id IS NOT NULL EXCEPT SELECT message_id FROM outbound \
-     EXCEPT SELECT effect_id FROM inbox WHERE effect = 'message') x \
-     JOIN messages m ON m.id = x.id WHERE $2 > 0 LIMIT $1";
+     EXCEPT SELECT effect_id FROM inbox WHERE effect = 'message') x JOIN messages m ON m.id = x.id");
     // Uniqueness, also when somebody dropped an index.
     "V2", "provider id {b} on {c} is of {a} messages at once",
-    "SELECT CAST(COUNT(*) AS TEXT) AS a, external_id AS b, channel_kind || ':' || account AS c FROM messages \
-     WHERE external_id IS NOT NULL AND $2 > 0 GROUP BY channel_kind, account, external_id \
-     HAVING COUNT(*) > 1 LIMIT $1";
+    shared("external_id", "channel_kind || ':' || account", from "messages WHERE external_id IS NOT NULL",
+        by "channel_kind, account, external_id");
     "V2", "provider id {b} is of message {a} and of a part of message {c}",
-    "SELECT m.id AS a, e.external_id AS b, e.message_id AS c FROM external_ids e JOIN messages m \
+    text("SELECT m.id AS a, e.external_id AS b, e.message_id AS c FROM external_ids e JOIN messages m \
      ON m.channel_kind = e.channel_kind AND m.account = e.account AND m.external_id = e.external_id \
      WHERE m.id <> e.message_id AND NOT EXISTS (SELECT 1 FROM messages own WHERE own.id = e.message_id \
-     AND own.external_id IS NULL) AND $2 > 0 LIMIT $1";
+     AND own.external_id IS NULL)");
     "V2", "client message id {b} of identity {c} is of {a} messages at once",
-    "SELECT CAST(COUNT(*) AS TEXT) AS a, client_message_id AS b, identity_id AS c FROM messages \
-     WHERE client_message_id IS NOT NULL AND $2 > 0 GROUP BY identity_id, client_message_id \
-     HAVING COUNT(*) > 1 LIMIT $1";
+    shared("client_message_id", "identity_id", from "messages WHERE client_message_id IS NOT NULL",
+        by "identity_id, client_message_id");
     "V2", "handle {b} on {c} is of {a} identities at once",
-    "SELECT CAST(COUNT(*) AS TEXT) AS a, MIN(identity_id) || ' and others' AS b, \
-     channel_kind || ':' || account AS c FROM handles WHERE identifies = 1 AND $2 > 0 \
-     GROUP BY channel_kind, account, kind, value HAVING COUNT(*) > 1 LIMIT $1";
+    shared("MIN(identity_id) || ' and others'", "channel_kind || ':' || account",
+        from "handles WHERE identifies = 1", by "channel_kind, account, kind, value");
     // The log of each thread.
     "V3", "thread {a} has counted to {b}, and its log has {c} entries",
-    "SELECT t.id AS a, CAST(t.seq AS TEXT) AS b, CAST(COALESCE(l.n, 0) AS TEXT) AS c FROM threads t \
+    text("SELECT t.id AS a, CAST(t.seq AS TEXT) AS b, CAST(COALESCE(l.n, 0) AS TEXT) AS c FROM threads t \
      LEFT JOIN (SELECT thread_id, COUNT(*) AS n FROM log WHERE thread_id IS NOT NULL GROUP BY thread_id) l \
-     ON l.thread_id = t.id WHERE t.seq <> COALESCE(l.n, 0) AND $2 > 0 LIMIT $1";
+     ON l.thread_id = t.id WHERE t.seq <> COALESCE(l.n, 0)");
     "V3", "the log of thread {a} has no entry {b}",
-    "SELECT l.thread_id AS a, CAST(l.thread_seq - 1 AS TEXT) AS b, '' AS c FROM log l \
-     WHERE l.thread_id IS NOT NULL AND l.thread_seq > 1 AND NOT EXISTS (SELECT 1 FROM log p \
-     WHERE p.thread_id = l.thread_id AND p.thread_seq = l.thread_seq - 1) AND $2 > 0 LIMIT $1";
+    lacks("l.thread_id", "CAST(l.thread_seq - 1 AS TEXT)", "''",
+        from "log l", if "l.thread_id IS NOT NULL AND l.thread_seq > 1",
+        there "log p WHERE p.thread_id = l.thread_id AND p.thread_seq = l.thread_seq - 1");
     "V3", "the log of thread {a} has an entry {b}, which no number gives",
-    "SELECT l.thread_id AS a, CAST(l.thread_seq AS TEXT) AS b, '' AS c FROM log l JOIN threads t \
-     ON t.id = l.thread_id WHERE (l.thread_seq < 1 OR l.thread_seq > t.seq) AND $2 > 0 LIMIT $1";
+    text("SELECT l.thread_id AS a, CAST(l.thread_seq AS TEXT) AS b, '' AS c FROM log l JOIN threads t \
+     ON t.id = l.thread_id WHERE (l.thread_seq < 1 OR l.thread_seq > t.seq)");
     "V3", "entry {b} of the log is of thread {a}, which is not there",
-    "SELECT l.thread_id AS a, l.event_id AS b, '' AS c FROM log l WHERE l.thread_id IS NOT NULL \
-     AND NOT EXISTS (SELECT 1 FROM threads t WHERE t.id = l.thread_id) AND $2 > 0 LIMIT $1";
+    lacks("l.thread_id", "l.event_id", "''", from "log l", if "l.thread_id IS NOT NULL",
+        there "threads t WHERE t.id = l.thread_id");
     "V3", "message {a} has seq {b} of thread {c}, and the log has no such entry",
-    "SELECT m.id AS a, CAST(m.seq AS TEXT) AS b, m.thread_id AS c FROM messages m \
-     WHERE NOT EXISTS (SELECT 1 FROM log l WHERE l.thread_id = m.thread_id AND l.thread_seq = m.seq) \
-     AND $2 > 0 LIMIT $1";
+    lacks("m.id", "CAST(m.seq AS TEXT)", "m.thread_id", from "messages m",
+        there "log l WHERE l.thread_id = m.thread_id AND l.thread_seq = m.seq");
+    // Order. The time is the connector's own when the item came in; it was safe on the bus at most
+    // 2 s later (`PUBLISH_DEADLINE`), and two that came nearer than that may have been accepted in
+    // either order. What was parked and read later, and what a provider imported, has no order.
+    "V4", "message {a} stands after message {b} of its conversation, and came in {c} ms before it",
+    text("SELECT x.id AS a, x.prior AS b, CAST(x.prior_at - x.received_at AS TEXT) AS c FROM \
+     (SELECT m.id, i.received_at, \
+     LAG(m.id) OVER (PARTITION BY m.identity_id ORDER BY m.seq) AS prior, \
+     LAG(i.received_at) OVER (PARTITION BY m.identity_id ORDER BY m.seq) AS prior_at \
+     FROM inbox i JOIN messages m ON m.id = i.effect_id WHERE i.effect = 'message' AND m.imported = 0 \
+     AND m.identity_id IS NOT NULL AND i.received_at NOT IN (SELECT first_at FROM parked) \
+     AND m.id NOT IN (SELECT message_id FROM parked WHERE message_id IS NOT NULL)) x \
+     WHERE x.prior_at > x.received_at + 2000");
     // The one log.
     "V5", "the log has no number {a}",
-    "SELECT CAST(l.seq - 1 AS TEXT) AS a, '' AS b, '' AS c FROM log l WHERE l.seq > 1 \
-     AND NOT EXISTS (SELECT 1 FROM log p WHERE p.seq = l.seq - 1) AND $2 > 0 LIMIT $1";
+    lacks("CAST(l.seq - 1 AS TEXT)", "''", "''", from "log l", if "l.seq > 1",
+        there "log p WHERE p.seq = l.seq - 1");
     "V5", "entry {a} of the log waits for its number since {b}",
-    "SELECT event_id AS a, CAST(at AS TEXT) AS b, '' AS c FROM log WHERE seq IS NULL AND at < $2 - 5000 LIMIT $1";
+    text("SELECT event_id AS a, CAST(at AS TEXT) AS b, '' AS c FROM log WHERE seq IS NULL AND at < $2 - 5000");
     "V5", "the sequencer has given {a} numbers, and the highest in the log is {b}",
-    "SELECT CAST(s.last_seq AS TEXT) AS a, CAST((SELECT COALESCE(MAX(seq), 0) FROM log) AS TEXT) AS b, '' AS c \
-     FROM sequencer s WHERE s.last_seq <> (SELECT COALESCE(MAX(seq), 0) FROM log) AND $2 > 0 LIMIT $1";
+    text("SELECT CAST(s.last_seq AS TEXT) AS a, CAST((SELECT COALESCE(MAX(seq), 0) FROM log) AS TEXT) AS b, '' AS c \
+     FROM sequencer s WHERE s.last_seq <> (SELECT COALESCE(MAX(seq), 0) FROM log)");
     "V5", "event id {b} is of {a} entries at once",
-    "SELECT CAST(COUNT(*) AS TEXT) AS a, event_id AS b, '' AS c FROM log WHERE $2 > 0 GROUP BY event_id \
-     HAVING COUNT(*) > 1 LIMIT $1";
+    shared("event_id", "''", from "log", by "event_id");
     "V5", "in thread {a} entry {b} has a higher number in the log than the entry after it",
-    "SELECT l.thread_id AS a, CAST(l.thread_seq AS TEXT) AS b, '' AS c FROM log l JOIN log n \
-     ON n.thread_id = l.thread_id AND n.thread_seq = l.thread_seq + 1 WHERE n.seq < l.seq AND $2 > 0 LIMIT $1";
+    text("SELECT l.thread_id AS a, CAST(l.thread_seq AS TEXT) AS b, '' AS c FROM log l JOIN log n \
+     ON n.thread_id = l.thread_id AND n.thread_seq = l.thread_seq + 1 WHERE n.seq < l.seq");
     // Outgoing.
     "V6", "message {a} was accepted, is {b}, and nothing will send it: its outbound row is not there",
-    "SELECT m.id AS a, m.status AS b, '' AS c FROM messages m WHERE m.direction = 'out' \
-     AND m.status IN ('queued', 'sending', 'unconfirmed') \
-     AND NOT EXISTS (SELECT 1 FROM outbound o WHERE o.message_id = m.id) AND $2 > 0 LIMIT $1";
+    lacks("m.id", "m.status", "''", from "messages m", if "m.direction = 'out' \
+     AND m.status IN ('queued', 'sending', 'unconfirmed')", there "outbound o WHERE o.message_id = m.id");
     "V6", "part {b} of message {a} is there without part {c}",
-    "SELECT o.message_id AS a, CAST(o.part AS TEXT) AS b, CAST(o.part - 1 AS TEXT) AS c FROM outbound o \
-     WHERE o.part > 0 AND NOT EXISTS (SELECT 1 FROM outbound p WHERE p.message_id = o.message_id \
-     AND p.part = o.part - 1) AND $2 > 0 LIMIT $1";
+    lacks("o.message_id", "CAST(o.part AS TEXT)", "CAST(o.part - 1 AS TEXT)", from "outbound o", if "o.part > 0",
+        there "outbound p WHERE p.message_id = o.message_id AND p.part = o.part - 1");
     "V6", "part {b} of message {a} is outgoing, and the message is not there",
-    "SELECT o.message_id AS a, CAST(o.part AS TEXT) AS b, '' AS c FROM outbound o \
-     WHERE NOT EXISTS (SELECT 1 FROM messages m WHERE m.id = o.message_id) AND $2 > 0 LIMIT $1";
+    lacks("o.message_id", "CAST(o.part AS TEXT)", "''", from "outbound o",
+        there "messages m WHERE m.id = o.message_id");
     "V6", "part {b} of message {a} is {c} for longer than anything takes",
-    "SELECT o.message_id AS a, CAST(o.part AS TEXT) AS b, o.state AS c FROM outbound o \
-     WHERE o.state IN ('sending', 'unconfirmed') AND o.due_at < $2 - 60000 LIMIT $1";
+    text("SELECT o.message_id AS a, CAST(o.part AS TEXT) AS b, o.state AS c FROM outbound o \
+     WHERE o.state IN ('sending', 'unconfirmed') AND o.due_at < $2 - 60000");
     "V6", "part {b} of message {a} is due for {c} ms and nobody publishes it",
-    "SELECT o.message_id AS a, CAST(o.part AS TEXT) AS b, CAST($2 - o.due_at AS TEXT) AS c FROM outbound o \
+    text("SELECT o.message_id AS a, CAST(o.part AS TEXT) AS b, CAST($2 - o.due_at AS TEXT) AS c FROM outbound o \
      WHERE o.state = 'queued' AND o.due_at < $2 - 900000 AND NOT EXISTS (SELECT 1 FROM outbound e \
      WHERE e.lane = o.lane AND e.position < o.position AND e.state IN ('queued', 'sending', 'unconfirmed')) \
      AND NOT EXISTS (SELECT 1 FROM channels c WHERE c.channel_kind = o.channel_kind AND c.account = o.account \
-     AND (c.held_until > $2 OR c.health = 'reauthorise')) LIMIT $1";
+     AND (c.held_until > $2 OR c.health = 'reauthorise'))");
     "V6", "part {b} of message {a} was sent without a provider's id",
-    "SELECT o.message_id AS a, CAST(o.part AS TEXT) AS b, '' AS c FROM outbound o \
-     WHERE o.state = 'sent' AND o.external_id IS NULL AND $2 > 0 LIMIT $1";
+    text("SELECT o.message_id AS a, CAST(o.part AS TEXT) AS b, '' AS c FROM outbound o \
+     WHERE o.state = 'sent' AND o.external_id IS NULL");
     "V6", "part {b} of message {a} was taken by the provider as {c}, is open, and would go out again",
-    "SELECT o.message_id AS a, CAST(o.part AS TEXT) AS b, o.external_id AS c FROM outbound o \
-     WHERE o.state IN ('queued', 'sending', 'unconfirmed') AND o.external_id IS NOT NULL AND $2 > 0 LIMIT $1";
+    text("SELECT o.message_id AS a, CAST(o.part AS TEXT) AS b, o.external_id AS c FROM outbound o \
+     WHERE o.state IN ('queued', 'sending', 'unconfirmed') AND o.external_id IS NOT NULL");
     "V6", "provider id {c} of part {b} of message {a} leads nowhere: its statuses would be orphans",
-    "SELECT o.message_id AS a, CAST(o.part AS TEXT) AS b, o.external_id AS c FROM outbound o \
-     WHERE o.external_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM external_ids e \
-     WHERE e.channel_kind = o.channel_kind AND e.account = o.account AND e.external_id = o.external_id) \
-     AND $2 > 0 LIMIT $1";
+    lacks("o.message_id", "CAST(o.part AS TEXT)", "o.external_id", from "outbound o", if "o.external_id IS NOT NULL",
+        there "external_ids e WHERE e.channel_kind = o.channel_kind AND e.account = o.account \
+        AND e.external_id = o.external_id");
     "V6", "part {b} of message {a} is {c} and has no claim",
-    "SELECT o.message_id AS a, CAST(o.part AS TEXT) AS b, o.state AS c FROM outbound o \
-     WHERE o.state IN ('sending', 'unconfirmed') AND (o.claim IS NULL OR o.claimed_at IS NULL) AND $2 > 0 LIMIT $1";
+    text("SELECT o.message_id AS a, CAST(o.part AS TEXT) AS b, o.state AS c FROM outbound o \
+     WHERE o.state IN ('sending', 'unconfirmed') AND (o.claim IS NULL OR o.claimed_at IS NULL)");
     "V6", "part {b} of message {a} was sent again {c} times, and fewer decisions to do so are written down",
-    "SELECT o.message_id AS a, CAST(o.part AS TEXT) AS b, CAST(o.resends AS TEXT) AS c FROM outbound o \
+    text("SELECT o.message_id AS a, CAST(o.part AS TEXT) AS b, CAST(o.resends AS TEXT) AS c FROM outbound o \
      JOIN messages m ON m.id = o.message_id WHERE o.resends > 0 AND o.resends > \
      (SELECT COUNT(*) FROM log l WHERE l.thread_id = m.thread_id AND l.type = 'message.unconfirmed' \
      AND l.data LIKE '%' || m.id || '%') + (SELECT COUNT(*) FROM audit u WHERE u.act = 'outbound.resent' \
-     AND u.object = m.id) AND $2 > 0 LIMIT $1";
+     AND u.object = m.id)");
     "V8", "a status of provider id {a} belongs to message {b}, which is not there",
-    "SELECT s.external_id AS a, s.message_id AS b, '' AS c FROM statuses s WHERE s.message_id IS NOT NULL \
-     AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.id = s.message_id) AND $2 > 0 LIMIT $1";
+    lacks("s.external_id", "s.message_id", "''", from "statuses s", if "s.message_id IS NOT NULL",
+        there "messages m WHERE m.id = s.message_id");
     "V8", "a status of provider id {a} is an orphan, and message {b} has that id",
-    "SELECT s.external_id AS a, m.id AS b, '' AS c FROM statuses s JOIN messages m \
+    text("SELECT s.external_id AS a, m.id AS b, '' AS c FROM statuses s JOIN messages m \
      ON m.channel_kind = s.channel_kind AND m.account = s.account AND m.external_id = s.external_id \
-     WHERE s.message_id IS NULL AND m.direction = 'out' AND $2 > 0 LIMIT $1";
+     WHERE s.message_id IS NULL AND m.direction = 'out'");
     "V8", "outgoing message {a} has no status",
-    "SELECT m.id AS a, '' AS b, '' AS c FROM messages m WHERE m.direction = 'out' AND m.status IS NULL \
-     AND $2 > 0 LIMIT $1";
+    text("SELECT m.id AS a, '' AS b, '' AS c FROM messages m WHERE m.direction = 'out' AND m.status IS NULL");
     // Parked items.
     "V10", "parked item {a} ({b}) has no inbox key: a repeat would park it again",
-    "SELECT p.id AS a, 'P-' || CAST(p.number AS TEXT) AS b, '' AS c FROM parked p \
-     WHERE NOT EXISTS (SELECT 1 FROM inbox i WHERE i.key = p.key) AND $2 > 0 LIMIT $1";
+    lacks("p.id", "'P-' || CAST(p.number AS TEXT)", "''", from "parked p",
+        there "inbox i WHERE i.key = p.key");
     "V10", "parked item {a} ({b}) has no raw bytes: there is no way back",
-    "SELECT p.id AS a, 'P-' || CAST(p.number AS TEXT) AS b, '' AS c FROM parked p \
-     WHERE p.raw IS NULL AND (p.complete = 1 OR p.first_at < $2 - 3600000) LIMIT $1";
+    text("SELECT p.id AS a, 'P-' || CAST(p.number AS TEXT) AS b, '' AS c FROM parked p \
+     WHERE p.raw IS NULL AND (p.complete = 1 OR p.first_at < $2 - 3600000)");
     "V10", "parked item {a} ({b}) has a placeholder {c}, which is not there",
-    "SELECT p.id AS a, 'P-' || CAST(p.number AS TEXT) AS b, p.message_id AS c FROM parked p \
-     WHERE p.message_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.id = p.message_id) \
-     AND $2 > 0 LIMIT $1";
+    lacks("p.id", "'P-' || CAST(p.number AS TEXT)", "p.message_id", from "parked p", if "p.message_id IS NOT NULL",
+        there "messages m WHERE m.id = p.message_id");
     // Rows that refer to others.
     "references", "thread {a} is of contact {b}, who is not there",
-    "SELECT t.id AS a, t.contact_id AS b, '' AS c FROM threads t \
-     WHERE NOT EXISTS (SELECT 1 FROM contacts c WHERE c.id = t.contact_id) AND $2 > 0 LIMIT $1";
+    lacks("t.id", "t.contact_id", "''", from "threads t",
+        there "contacts c WHERE c.id = t.contact_id");
     "references", "contact {a} has no thread",
-    "SELECT c.id AS a, '' AS b, '' AS c FROM contacts c \
-     WHERE NOT EXISTS (SELECT 1 FROM threads t WHERE t.contact_id = c.id) AND $2 > 0 LIMIT $1";
-    "references", "contact {a} has {b} threads",
-    "SELECT contact_id AS a, CAST(COUNT(*) AS TEXT) AS b, '' AS c FROM threads WHERE $2 > 0 \
-     GROUP BY contact_id HAVING COUNT(*) > 1 LIMIT $1";
+    lacks("c.id", "''", "''", from "contacts c", there "threads t WHERE t.contact_id = c.id");
+    "references", "contact {b} has {a} threads",
+    shared("contact_id", "''", from "threads", by "contact_id");
     "references", "contact {a} has no identity",
-    "SELECT c.id AS a, '' AS b, '' AS c FROM contacts c \
-     WHERE NOT EXISTS (SELECT 1 FROM identities i WHERE i.contact_id = c.id) AND $2 > 0 LIMIT $1";
+    lacks("c.id", "''", "''", from "contacts c",
+        there "identities i WHERE i.contact_id = c.id");
     "references", "identity {a} is of contact {b}, who is not there",
-    "SELECT i.id AS a, i.contact_id AS b, '' AS c FROM identities i \
-     WHERE NOT EXISTS (SELECT 1 FROM contacts c WHERE c.id = i.contact_id) AND $2 > 0 LIMIT $1";
+    lacks("i.id", "i.contact_id", "''", from "identities i",
+        there "contacts c WHERE c.id = i.contact_id");
     "references", "identity {a} has no handle: nobody can be written to and nobody is known by it",
-    "SELECT i.id AS a, '' AS b, '' AS c FROM identities i \
-     WHERE NOT EXISTS (SELECT 1 FROM handles h WHERE h.identity_id = i.id) AND $2 > 0 LIMIT $1";
+    lacks("i.id", "''", "''", from "identities i",
+        there "handles h WHERE h.identity_id = i.id");
     "references", "a {b} handle is of identity {a}, which is not there",
-    "SELECT h.identity_id AS a, h.kind AS b, '' AS c FROM handles h \
-     WHERE NOT EXISTS (SELECT 1 FROM identities i WHERE i.id = h.identity_id) AND $2 > 0 LIMIT $1";
+    lacks("h.identity_id", "h.kind", "''", from "handles h",
+        there "identities i WHERE i.id = h.identity_id");
     "references", "message {a} is of thread {b}, which is not there",
-    "SELECT m.id AS a, m.thread_id AS b, '' AS c FROM messages m \
-     WHERE NOT EXISTS (SELECT 1 FROM threads t WHERE t.id = m.thread_id) AND $2 > 0 LIMIT $1";
+    lacks("m.id", "m.thread_id", "''", from "messages m",
+        there "threads t WHERE t.id = m.thread_id");
     "references", "message {a} is of identity {b}, which is not there",
-    "SELECT m.id AS a, m.identity_id AS b, '' AS c FROM messages m WHERE m.identity_id IS NOT NULL \
-     AND NOT EXISTS (SELECT 1 FROM identities i WHERE i.id = m.identity_id) AND $2 > 0 LIMIT $1";
+    lacks("m.id", "m.identity_id", "''", from "messages m", if "m.identity_id IS NOT NULL",
+        there "identities i WHERE i.id = m.identity_id");
     "references", "message {a} has no identity and is no note",
-    "SELECT m.id AS a, '' AS b, '' AS c FROM messages m WHERE m.identity_id IS NULL \
-     AND m.direction <> 'note' AND $2 > 0 LIMIT $1";
+    text("SELECT m.id AS a, '' AS b, '' AS c FROM messages m WHERE m.identity_id IS NULL \
+     AND m.direction <> 'note'");
     "references", "message {a} answers message {b}, which is not there",
-    "SELECT m.id AS a, m.reply_to_message_id AS b, '' AS c FROM messages m \
-     WHERE m.reply_to_message_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM messages r \
-     WHERE r.id = m.reply_to_message_id) AND $2 > 0 LIMIT $1";
+    lacks("m.id", "m.reply_to_message_id", "''", from "messages m", if "m.reply_to_message_id IS NOT NULL",
+        there "messages r WHERE r.id = m.reply_to_message_id");
     "references", "the last message of thread {a} is {b}, which is not there",
-    "SELECT t.id AS a, t.last_message_id AS b, '' AS c FROM threads t WHERE t.last_message_id IS NOT NULL \
-     AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.id = t.last_message_id AND m.thread_id = t.id) \
-     AND $2 > 0 LIMIT $1";
+    lacks("t.id", "t.last_message_id", "''", from "threads t", if "t.last_message_id IS NOT NULL",
+        there "messages m WHERE m.id = t.last_message_id AND m.thread_id = t.id");
     "references", "thread {a} is assigned to {b}, who is not there",
-    "SELECT t.id AS a, t.assignee AS b, '' AS c FROM threads t WHERE t.assignee IS NOT NULL \
-     AND NOT EXISTS (SELECT 1 FROM agents g WHERE g.id = t.assignee) AND $2 > 0 LIMIT $1";
+    lacks("t.id", "t.assignee", "''", from "threads t", if "t.assignee IS NOT NULL",
+        there "agents g WHERE g.id = t.assignee");
     "references", "provider id {a} is of message {b}, which is not there",
-    "SELECT e.external_id AS a, e.message_id AS b, '' AS c FROM external_ids e \
-     WHERE NOT EXISTS (SELECT 1 FROM messages m WHERE m.id = e.message_id) AND $2 > 0 LIMIT $1";
+    lacks("e.external_id", "e.message_id", "''", from "external_ids e", there "messages m WHERE m.id = e.message_id");
     "references", "a session is of agent {a}, who is not there",
-    "SELECT s.agent_id AS a, '' AS b, '' AS c FROM sessions s \
-     WHERE NOT EXISTS (SELECT 1 FROM agents g WHERE g.id = s.agent_id) AND $2 > 0 LIMIT $1";
+    lacks("s.agent_id", "''", "''", from "sessions s", there "agents g WHERE g.id = s.agent_id");
     "references", "a watermark is of identity {a}, which is not there",
-    "SELECT w.identity_id AS a, '' AS b, '' AS c FROM watermarks w \
-     WHERE NOT EXISTS (SELECT 1 FROM identities i WHERE i.id = w.identity_id) AND $2 > 0 LIMIT $1";
+    lacks("w.identity_id", "''", "''", from "watermarks w", there "identities i WHERE i.id = w.identity_id");
     "references", "{a} has read thread {b}, which is not there",
-    "SELECT r.agent_id AS a, r.thread_id AS b, '' AS c FROM read_marks r \
-     WHERE NOT EXISTS (SELECT 1 FROM threads t WHERE t.id = r.thread_id) AND $2 > 0 LIMIT $1";
+    lacks("r.agent_id", "r.thread_id", "''", from "read_marks r", there "threads t WHERE t.id = r.thread_id");
 };
 
 /// The answers to a question: `a`, `b`, `c`.
@@ -222,7 +241,11 @@ pub(crate) async fn ask(
     most: u32,
     now: Timestamp,
 ) -> Result<Vec<[String; 3]>, StoreError> {
-    let found = sql(question.text).bind(most).bind(now).patiently().all(conn).await?;
+    let mut asked = sql(question.text).bind(most);
+    if question.text.contains("$2") {
+        asked = asked.bind(now);
+    }
+    let found = asked.patiently().all(conn).await?;
     let read = |row: &Row| {
         let column = |name| -> Result<String, StoreError> {
             Ok(row.text_or_none(name)?.unwrap_or_else(|| "nothing".to_owned()))
@@ -230,6 +253,27 @@ pub(crate) async fn ask(
         Ok([column("a")?, column("b")?, column("c")?])
     };
     found.iter().map(read).collect()
+}
+
+/// The rows of a list of ids, at most `ROWS_MAX` of them: `head (…) tail`. No ids, no question.
+pub(super) async fn of_ids<I: Into<Value>>(
+    conn: &mut Conn,
+    head: &[&'static str],
+    ids: impl Iterator<Item = I>,
+    tail: &'static str,
+) -> Result<Vec<Row>, StoreError> {
+    let values: Vec<Value> = ids.map(Into::into).collect();
+    if values.is_empty() {
+        return Ok(Vec::new());
+    }
+    listed(head, values, tail).patiently().all(conn).await
+}
+
+/// When the log last grew; `None` while it is empty. What is at rest is judged by this moment and not by
+/// today: nobody sweeps while nothing runs.
+pub(crate) async fn last_sign_of_life(conn: &mut Conn) -> Result<Option<Timestamp>, StoreError> {
+    let row = sql("SELECT at FROM log ORDER BY row_id DESC LIMIT 1").first(conn).await?;
+    row.map(|row| row.time("at")).transpose()
 }
 
 /// Tables that are counted, by noun.
@@ -248,6 +292,16 @@ pub(crate) const COUNTS: &[(&str, &str)] = &[
 /// How many rows.
 pub(crate) async fn count(conn: &mut Conn, text: &'static str) -> Result<i64, StoreError> {
     let row = sql(text).patiently().first(conn).await?;
+    row.map_or(Ok(0), |row| row.int("n"))
+}
+
+/// How many rows are from before a moment, which is `$1`.
+pub(super) async fn count_before(
+    conn: &mut Conn,
+    text: &'static str,
+    moment: Timestamp,
+) -> Result<i64, StoreError> {
+    let row = sql(text).bind(moment).patiently().first(conn).await?;
     row.map_or(Ok(0), |row| row.int("n"))
 }
 
@@ -362,12 +416,8 @@ pub(crate) async fn places(
     conn: &mut Conn,
     messages: &[String],
 ) -> Result<Vec<(String, String, i64)>, StoreError> {
-    if messages.is_empty() {
-        return Ok(Vec::new());
-    }
-    let values = messages.iter().map(|id| id.as_str().into()).collect();
-    let found =
-        listed(&["SELECT id, thread_id, seq FROM messages WHERE id IN"], values, "").all(conn).await?;
+    let ids = messages.iter().map(String::as_str);
+    let found = of_ids(conn, &["SELECT id, thread_id, seq FROM messages WHERE id IN"], ids, "").await?;
     found.iter().map(|row| Ok((row.text("id")?, row.text("thread_id")?, row.int("seq")?))).collect()
 }
 

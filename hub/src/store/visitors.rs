@@ -4,6 +4,7 @@ use loket_protocol::channel::ChannelAccount;
 use loket_protocol::contact::HandleKind;
 use loket_protocol::ids::{ContactId, IdentityId, MessageId, ThreadId, VisitorId};
 use loket_protocol::time::Timestamp;
+use serde::Deserialize;
 
 use super::{Conn, StoreError, Tx, sql};
 
@@ -61,8 +62,7 @@ pub(crate) fn is_stale(visitor: &VisitorRow, now: Timestamp) -> bool {
 /// Notes a visit.
 pub(crate) async fn seen(tx: &mut Tx, id: VisitorId) -> Result<(), StoreError> {
     let now = tx.now();
-    sql("UPDATE visitors SET last_seen_at = $2 WHERE id = $1").bind(id).bind(now).run(tx).await?;
-    Ok(())
+    sql("UPDATE visitors SET last_seen_at = $2 WHERE id = $1").bind(id).bind(now).later(tx).await
 }
 
 /// Where a visitor's words are, once they have written.
@@ -113,6 +113,57 @@ pub(crate) async fn said_after(
     .all(conn)
     .await?;
     found.iter().map(|row| row.parsed("id")).collect()
+}
+
+/// What entries of the log say about the message that they are about.
+#[derive(Deserialize)]
+struct About {
+    message: Option<Named>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    id: MessageId,
+}
+
+/// Messages of a thread that were edited or taken back after a seq and up to another: the last `limit`
+/// of them, with repeats.
+pub(crate) async fn changed_after(
+    conn: &mut Conn,
+    thread: ThreadId,
+    after: i64,
+    up_to: i64,
+    limit: u32,
+) -> Result<Vec<MessageId>, StoreError> {
+    let found = sql("SELECT data FROM log WHERE thread_id = $1 AND thread_seq > $2 AND thread_seq <= $3 \
+         AND type IN ('message.edited', 'message.deleted') ORDER BY thread_seq DESC LIMIT $4")
+    .bind(thread)
+    .bind(after)
+    .bind(up_to)
+    .bind(limit)
+    .all(conn)
+    .await?;
+    let mut ids = Vec::with_capacity(found.len());
+    for row in &found {
+        // An edit of a message that is not there yet names none.
+        ids.extend(row.json::<About>("data")?.message.map(|message| message.id));
+    }
+    Ok(ids)
+}
+
+/// Visitors in whose threads something changed that they may see, after a number of the log and up to
+/// another.
+pub(crate) async fn with_news(conn: &mut Conn, after: i64, up_to: i64) -> Result<Vec<VisitorId>, StoreError> {
+    let found = sql("SELECT DISTINCT h.value FROM log l JOIN threads t ON t.id = l.thread_id \
+         JOIN identities i ON i.contact_id = t.contact_id JOIN handles h ON h.identity_id = i.id \
+         WHERE l.seq > $1 AND l.seq <= $2 AND h.kind = $3 AND h.identifies = 1 AND l.type IN \
+         ('message.received', 'message.queued', 'message.echoed', 'message.edited', 'message.deleted')")
+    .bind(after)
+    .bind(up_to)
+    .bind(HandleKind::Visitor.as_str())
+    .all(conn)
+    .await?;
+    found.iter().map(|row| row.parsed("value")).collect()
 }
 
 /// True when this site has this visitor.

@@ -5,6 +5,7 @@ mod desk;
 mod live;
 mod outcomes;
 mod people;
+mod processes;
 mod proving;
 mod replying;
 mod statuses;

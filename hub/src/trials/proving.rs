@@ -54,14 +54,15 @@ impl World {
         tx.commit().await.expect("committed");
     }
 
-    async fn number(&self) {
+    pub(super) async fn number(&self) {
         // A sequencer that ran here may have the right for ten seconds more.
         self.later(11_000);
-        let mut tx = self.hub.inner().store.begin().await.expect("a transaction");
+        let store = &self.hub.inner().store;
+        let mut tx = store.begin().await.expect("a transaction");
         let until = tx.now().plus_millis(1_000);
         let epoch = sequencer::elect(&mut tx, "test", until).await.expect("elected").expect("free");
-        while sequencer::number(&mut tx, epoch, 500).await.expect("numbered") != Some(0) {}
         tx.commit().await.expect("committed");
+        while sequencer::number(store, epoch, 500).await.expect("numbered") != Some(0) {}
     }
 
     /// Numbers the log and finds nothing wrong.
@@ -273,6 +274,11 @@ const DAMAGES: &[(&str, &str, &str)] = &[
         "V3",
         "no place of a thread",
     ),
+    (
+        "UPDATE inbox SET received_at = received_at + 9000 WHERE key LIKE 'm|%wamid.in.1'",
+        "V4",
+        "of its conversation, and came in",
+    ),
     ("DELETE FROM log WHERE seq = 3", "V5", "has no number 3"),
     ("UPDATE log SET seq = NULL, at = 1 WHERE seq = 3", "V5", "waits for its number"),
     (
@@ -347,6 +353,14 @@ const DAMAGES: &[(&str, &str, &str)] = &[
     ),
     ("UPDATE statuses SET pricing = '7' WHERE external_id = 'wamid.out.0'", "readable", "wamid.out.0"),
     ("DELETE FROM parked WHERE number = 1", "V1", "says parked item prk_"),
+    ("UPDATE statuses SET received_at = 5 WHERE message_id IS NULL", "V12", "1 statuses of unknown messages"),
+    ("UPDATE idempotency SET at = 5", "V12", "1 kept answers"),
+    ("UPDATE inbox SET keep_until = 5 WHERE key LIKE 's|%wamid.unknown%'", "V12", "1 inbox keys"),
+    (
+        "INSERT INTO suspects (topic, item_id, turns, at) VALUES ('inbound', 'x', 1, 5)",
+        "V12",
+        "1 counts of suspects",
+    ),
     ("UPDATE parked SET raw = NULL WHERE number = 2", "V10", "(P-2) has no raw bytes"),
     ("UPDATE parked SET raw = x'00' WHERE number = 1", "V10", "(P-1) cannot be opened"),
     (
@@ -389,7 +403,7 @@ async fn an_installation_with_one_of_everything_is_sound() {
     let world = full().await;
     world.is_sound().await;
     let verdict = world.hub.verify().await.expect("verified");
-    for invariant in ["V1", "V2", "V3", "V5", "V6", "V8", "V10"] {
+    for invariant in ["V1", "V2", "V3", "V4", "V5", "V6", "V8", "V10", "V12"] {
         assert!(verdict.checked.iter().any(|checked| checked == invariant), "{invariant}");
     }
     assert_eq!(verdict.counted["parked items"], 2);

@@ -4,6 +4,7 @@ use loket_protocol::contact::{Handle, HandleKind};
 use loket_protocol::delivery::MessageStatus;
 use loket_protocol::event::EventType;
 use loket_protocol::message::{Content, Direction, ReactionContent};
+use loket_protocol::outbound::OutboundMessage;
 use loket_protocol::thread::ThreadStatus;
 
 use super::world::{Customer, DAY_MS, World, messenger, picture, says, site, whatsapp};
@@ -149,6 +150,37 @@ async fn text_and_pictures_are_parts_in_order_in_one_lane() {
     assert_eq!(message.external_id.as_deref(), Some("wamid.0"));
     let detail = message.status_detail.expect("a detail");
     assert_eq!(detail["external_ids"], serde_json::json!(["wamid.1", "wamid.2"]));
+}
+
+#[tokio::test]
+async fn a_caption_goes_in_front_where_the_channel_has_none() {
+    let world = World::new().await;
+    let agent = world.agent();
+    let page = world.customer(&messenger(), Handle::new(HandleKind::Psid, "7003")).await;
+    let caption = || NewReply {
+        content: Content { kind: "image".into(), ..Content::text("Kijk") },
+        attachments: vec![picture("a")],
+        ..says("")
+    };
+    let said = |part: &OutboundMessage| {
+        (part.content.kind.clone(), part.content.text.clone(), part.attachment.is_some())
+    };
+    let message = world.reply(&agent, page, caption()).await.expect("accepted");
+    assert_eq!((message.content.kind.as_str(), message.content.text.as_deref()), ("image", Some("Kijk")));
+    world.dispatch().await;
+    let first = world.published().await.remove(0);
+    assert_eq!(said(&first), ("text".into(), Some("Kijk".into()), false));
+    world.claim(first.dispatch, "nonce").await;
+    world.sent(first.dispatch, "mid.1").await;
+    world.dispatch().await;
+    let second = world.published().await.remove(0);
+    assert_eq!(said(&second), ("image".into(), None, true));
+
+    let anna = world.anna().await;
+    world.reply(&agent, anna, caption()).await.expect("accepted");
+    world.dispatch().await;
+    let parts: Vec<_> = world.published().await.iter().map(said).collect();
+    assert_eq!(parts, [("image".into(), Some("Kijk".into()), true)], "WhatsApp has captions");
 }
 
 /// Gives Anna a second address on another channel.

@@ -1,10 +1,11 @@
 //! Visitors of a web site.
 
 use loket_protocol::asks::{WebchatAsk, WebchatReply};
-use loket_protocol::contact::{Handle, HandleKind};
+use loket_protocol::contact::{Customer, Handle, HandleKind};
 use loket_protocol::event::LiveSignal;
 use loket_protocol::ids::VisitorId;
-use loket_protocol::topics::{LIVE, WEBCHAT};
+use loket_protocol::inbound::{Fact, INBOUND_VERSION, InboundEvent, RevokeFact};
+use loket_protocol::topics::WEBCHAT;
 
 use super::world::{World, site, whatsapp};
 
@@ -47,14 +48,14 @@ async fn history_is_the_visitors_own_conversation_without_notes() {
     let (visitor, _) = visit(&world, None, "first").await;
     let ask = |visitor, after_seq| WebchatAsk::History { site: "shop".into(), visitor, after_seq };
     let empty = world.hub.webchat(ask(visitor, 0)).await.expect("answered");
-    assert_eq!(empty, WebchatReply::History { messages: vec![], more: false });
+    assert_eq!(empty, WebchatReply::History { messages: vec![], more: false, up_to_seq: None });
     let gast = world.customer(&site(), Handle::new(HandleKind::Visitor, visitor.to_string())).await;
     let agent = world.agent();
     world.hub.note(&agent, gast.thread, "Geheim", None).await.expect("noted");
     for n in 0..101 {
         world.says(&agent, gast, &format!("Dag {n}")).await;
     }
-    let WebchatReply::History { messages, more } =
+    let WebchatReply::History { messages, more, up_to_seq } =
         world.hub.webchat(ask(visitor, 0)).await.expect("answered")
     else {
         panic!("no history")
@@ -65,7 +66,8 @@ async fn history_is_the_visitors_own_conversation_without_notes() {
     assert!(!json.contains(&agent.id()), "who of us wrote it is shown by name only");
     assert_eq!(messages[0].author.name.as_deref(), Some("Bram"));
     let last = messages[99].seq;
-    let WebchatReply::History { messages, more } =
+    assert_eq!(up_to_seq, Some(last));
+    let WebchatReply::History { messages, more, .. } =
         world.hub.webchat(ask(visitor, last)).await.expect("answered")
     else {
         panic!("no history")
@@ -79,39 +81,96 @@ async fn history_is_the_visitors_own_conversation_without_notes() {
 }
 
 #[tokio::test]
-async fn a_visitors_typing_reaches_agents_and_ours_reaches_the_visitor() {
+async fn news_name_the_visitors_in_whose_threads_something_changed() {
+    let world = World::new().await;
+    let agent = world.agent();
+    let ask = async |after| match world.hub.webchat(WebchatAsk::News { after }).await.expect("answered") {
+        WebchatReply::News { visitors, up_to, more } => (visitors, up_to, more),
+        other => panic!("{other:?}"),
+    };
+    let mut guests = Vec::new();
+    for token in ["first", "second"] {
+        let (visitor, _) = visit(&world, None, token).await;
+        let handle = Handle::new(HandleKind::Visitor, visitor.to_string());
+        guests.push((visitor, world.customer(&site(), handle).await));
+    }
+    world.number().await;
+    let (visitors, head, more) = ask(None).await;
+    assert_eq!((visitors, more), (vec![], false), "the first question only tells where the log is");
+    assert_eq!(ask(Some(head)).await, (vec![], head, false));
+    world.hub.note(&agent, guests[0].1.thread, "Geheim", None).await.expect("noted");
+    world.says(&agent, guests[1].1, "Dag").await;
+    world.says(&agent, guests[1].1, "Nog eens").await;
+    world.number().await;
+    let (visitors, up_to, more) = ask(Some(head)).await;
+    assert_eq!((visitors, more), (vec![guests[1].0], false), "a note is no news for a visitor");
+    assert!(up_to > head);
+    assert_eq!(ask(Some(up_to + 7)).await, (vec![], up_to, false), "a place of another log");
+}
+
+#[tokio::test]
+async fn a_message_that_was_taken_back_is_told_again_to_who_has_it() {
+    let world = World::new().await;
+    let (visitor, _) = visit(&world, None, "first").await;
+    let gast = world.customer(&site(), Handle::new(HandleKind::Visitor, visitor.to_string())).await;
+    let message = world.says(&world.agent(), gast, "Te snel").await;
+    world.says(&world.agent(), gast, "Sorry").await;
+    let history = async |after_seq| {
+        let ask = WebchatAsk::History { site: "shop".into(), visitor, after_seq };
+        match world.hub.webchat(ask).await.expect("answered") {
+            WebchatReply::History { messages, up_to_seq, .. } => (messages, up_to_seq.expect("told")),
+            other => panic!("{other:?}"),
+        }
+    };
+    let (_, shown) = history(0).await;
+    assert_eq!(history(shown).await, (vec![], shown));
+    world.run("UPDATE messages SET external_id = 'ours' WHERE content LIKE '%Te snel%'").await;
+    let fact = RevokeFact { external_id: None, target: "ours".into(), outgoing: true };
+    let now = world.clock.now();
+    let customer = Customer {
+        handles: vec![Handle::new(HandleKind::Visitor, visitor.to_string())],
+        ..Customer::default()
+    };
+    let event = InboundEvent {
+        v: INBOUND_VERSION,
+        channel: site(),
+        customer: Some(customer),
+        at: now,
+        at_is_arrival: false,
+        received_at: now,
+        standby: false,
+        opens_window: None,
+        fact: Fact::Revoke(fact),
+    };
+    let mut tx = world.hub.inner().store.begin().await.expect("a transaction");
+    crate::ingest::apply(&mut tx, &[event]).await.expect("applied");
+    tx.commit().await.expect("committed");
+    let (messages, after) = history(shown).await;
+    assert_eq!(messages.iter().map(|message| message.id).collect::<Vec<_>>(), [message.id]);
+    assert!(messages[0].revoked_at.is_some() && messages[0].content.text.is_none());
+    assert!(after > shown);
+    assert_eq!(history(after).await, (vec![], after), "once");
+}
+
+#[tokio::test]
+async fn a_visitors_typing_is_somebodys_in_a_thread() {
+    let world = World::new().await;
+    let (visitor, _) = visit(&world, None, "first").await;
+    let typing = |site: &str| LiveSignal::VisitorTyping { site: site.into(), visitor, on: true };
+    assert_eq!(world.hub.hear(typing("shop")).await, None, "they wrote nothing yet");
+    let gast = world.customer(&site(), Handle::new(HandleKind::Visitor, visitor.to_string())).await;
+    let shown = LiveSignal::Typing { thread_id: gast.thread, agent_id: None, on: true };
+    assert_eq!(world.hub.hear(typing("shop")).await, Some(shown));
+    assert_eq!(world.hub.hear(typing("elsewhere")).await, None);
+}
+
+#[tokio::test]
+async fn a_visitor_is_answered_over_the_bus() {
     let world = World::new().await;
     let tasks = loket_backbone::tasks::Tasks::new();
     world.hub.start(&tasks);
     let (visitor, _) = visit(&world, None, "first").await;
     let gast = world.customer(&site(), Handle::new(HandleKind::Visitor, visitor.to_string())).await;
-    let mut wakes = world.hub.inner().kv.listen();
-    let signal = LiveSignal::VisitorTyping { site: "shop".into(), visitor, on: true };
-    let bytes = serde_json::to_vec(&signal).expect("JSON");
-    let heard = async {
-        loop {
-            let wake = wakes.recv().await.expect("told");
-            if wake.channel != LIVE {
-                continue;
-            }
-            if let Ok(LiveSignal::Typing { thread_id, agent_id: None, on }) =
-                serde_json::from_slice(&wake.message)
-            {
-                return (thread_id, on);
-            }
-        }
-    };
-    let say = async {
-        loop {
-            // The listener may not be there yet: typing is said again and again.
-            world.hub.inner().kv.wake(LIVE, bytes.clone().into()).await.expect("said");
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    };
-    let waited = tokio::time::timeout(std::time::Duration::from_secs(10), async {
-        tokio::select! { heard = heard => heard, () = say => unreachable!("it never ends") }
-    });
-    assert_eq!(waited.await.expect("heard"), (gast.thread, true));
     let asked = WebchatAsk::Visitor { site: "shop".into(), token_hash: hash("first") };
     let answer: WebchatReply =
         world.wire.ask(&WEBCHAT, &asked, std::time::Duration::from_secs(5)).await.expect("answered");

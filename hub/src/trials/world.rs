@@ -63,6 +63,8 @@ pub(super) fn accounts() -> Vec<AccountSettings> {
         reads_the_thread: false,
         text_chars_max: 4096,
         content_types: types(&["text", "image", "document", "template", "buttons", "list"]),
+        captions: types(&["image", "document"]),
+        caption_chars_max: 1024,
         reactions: true,
     };
     vec![
@@ -74,6 +76,7 @@ pub(super) fn accounts() -> Vec<AccountSettings> {
                 human_window_ms: Some(7 * DAY_MS),
                 text_chars_max: 2000,
                 content_types: types(&["text", "image", "document"]),
+                captions: Vec::new(),
                 reactions: false,
                 ..plain.clone()
             },
@@ -105,11 +108,16 @@ impl World {
     }
 
     pub(super) async fn with(kv_url: &str, unconfirmed: UnconfirmedPolicy) -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
         let clock = Clock::movable();
+        let kv = kv::open(kv_url, clock.clone()).expect("a kv");
+        Self::on(kv, clock, unconfirmed).await
+    }
+
+    /// On a kv that others may share.
+    pub(super) async fn on(kv: SharedKv, clock: Clock, unconfirmed: UnconfirmedPolicy) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
         let bus_url = format!("embedded:{}?durability=relaxed", dir.path().join("bus").display());
         let bus = bus::open(&bus_url, clock.clone(), TOPICS, SUBJECTS).await.expect("a bus");
-        let kv: SharedKv = kv::open(kv_url, clock.clone()).expect("a kv");
         let wire = Wire::new(Arc::clone(&bus));
         let url = format!("sqlite:{}", dir.path().join("loket.db").display());
         let mut settings = HubSettings { store: StoreSettings { url }, ..HubSettings::default() };

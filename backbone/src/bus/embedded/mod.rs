@@ -23,7 +23,7 @@ mod tests;
 mod writer;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -181,6 +181,8 @@ struct Embedded {
     subjects: HashMap<String, Arc<Questions>>,
     ops: mpsc::Sender<Op>,
     tasks: Tasks,
+    dir: PathBuf,
+    durability_is_relaxed: bool,
 }
 
 /// Opens the bus in the directory `dir`, which is made if need be, with these topics and subjects,
@@ -229,6 +231,8 @@ pub async fn open(
             .collect(),
         ops,
         tasks,
+        dir: dir.to_owned(),
+        durability_is_relaxed: options.volatile_allowed,
     }))
 }
 
@@ -455,6 +459,14 @@ impl Bus for Embedded {
         if !self.tasks.stop(CLOSE_WAIT).await {
             tracing::error!("the bus did not close within {} s", CLOSE_WAIT.as_secs());
         }
+    }
+
+    fn directory(&self) -> Option<&Path> {
+        Some(&self.dir)
+    }
+
+    fn durability_is_relaxed(&self) -> bool {
+        self.durability_is_relaxed
     }
 }
 

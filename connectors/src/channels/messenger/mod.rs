@@ -222,6 +222,9 @@ fn capabilities() -> Capabilities {
         reads_the_thread: false,
         text_chars_max: compose::TEXT_CHARS_MAX,
         content_types: compose::CONTENT_TYPES.iter().map(|kind| (*kind).to_owned()).collect(),
+        // There are none (`messenger` §11): the text goes in front.
+        captions: Vec::new(),
+        caption_chars_max: 0,
         reactions: false,
     }
 }

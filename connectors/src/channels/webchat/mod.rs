@@ -130,6 +130,8 @@ impl Channel for Webchat {
             content_types: ["text", "image", "video", "audio", "document", "buttons", "quick_replies"]
                 .map(str::to_owned)
                 .to_vec(),
+            captions: ["image", "video", "audio", "document"].map(str::to_owned).to_vec(),
+            caption_chars_max: TEXT_CHARS_MAX,
             reactions: false,
         };
         let accounts = self.sites.by_name.values().map(|site| AccountSettings {

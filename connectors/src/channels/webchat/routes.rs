@@ -159,6 +159,7 @@ async fn visit(
         known = None;
     }
     if known.is_none() {
+        wires.has_room()?;
         count_newcomer(&wires, &sites, site, &request).await?;
     }
     let fresh = Token::mint(&site.name);
@@ -208,6 +209,7 @@ async fn say(
     let said: SaidBody = body(&wires, &request, payload).await?;
     let (site, visitor) = visitor(&wires, &sites, &request).await?;
     let speaker = Speaker { account: site.account.clone(), visitor };
+    wires.has_room()?;
     let event = speaker.message(&said.client_message_id, &said.text, wires.clock.now())?;
     let address = rates::address(&request, &wires.trusted_proxies);
     rates::count_message(&wires.kv, &sites.rates, visitor, address).await?;

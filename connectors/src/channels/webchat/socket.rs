@@ -1,8 +1,9 @@
 //! One visitor's socket, from its first frame to its last (`reliability-contract` §11).
 //!
 //! One task owns it. What goes out waits in a bounded queue; a page that does not read is closed and
-//! comes back with the last number that it has. The thread is the truth: a wake-up only says "look",
-//! and we look once a second without one.
+//! comes back with the last number that it has. The thread is the truth: a wake-up only says "look".
+//! Lost wake-ups are made good by one question a second for all sockets of the process
+//! ([`super::sockets`]); a socket looks by itself only now and then.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -39,8 +40,10 @@ const HELLO_TIME: Duration = Duration::from_secs(5);
 const PING_EVERY: Duration = Duration::from_secs(25);
 /// See [`PING_EVERY`].
 const DEAD_AFTER: Duration = Duration::from_mins(1);
-/// How often we look into the thread without being told to.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often we look into the thread without being told to, when everything was handed out.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// The same while something is left to be handed out, or the hub did not answer.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// What may wait to go out.
 const QUEUE_FRAMES_MAX: usize = 256;
 /// See [`QUEUE_FRAMES_MAX`].
@@ -307,8 +310,10 @@ struct Talk {
     frames: Frames,
     outlet: Outlet,
     rings: mpsc::Receiver<Ring>,
-    /// The last number that was handed to the page.
+    /// How far the thread was handed to the page.
     shown: i64,
+    /// There is more, and it had to wait.
+    is_behind: bool,
     /// Held so that the place is left with the talk.
     _place: Place,
 }
@@ -348,14 +353,24 @@ impl Talk {
         let shown = after_seq.max(0);
         outlet.send(&ToVisitor::Ready { after_seq: shown })?;
         let speaker = Speaker { account: site.account.clone(), visitor };
-        Ok(Self { wires, sites, address, speaker, frames, outlet, rings, shown, _place: place })
+        Ok(Self {
+            wires,
+            sites,
+            address,
+            speaker,
+            frames,
+            outlet,
+            rings,
+            shown,
+            is_behind: false,
+            _place: place,
+        })
     }
 
     async fn go_on(mut self) -> Close {
         let stop = self.wires.sockets.stop_sign().clone();
         let mut heard_at = self.wires.clock.instant();
-        let mut look = tokio::time::interval(LOOK_EVERY);
-        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut look_at = tokio::time::Instant::now();
         let mut ping = tokio::time::interval_at(tokio::time::Instant::now() + PING_EVERY, PING_EVERY);
         loop {
             let done = tokio::select! {
@@ -369,12 +384,17 @@ impl Talk {
                 }
                 Some(ring) = self.rings.recv() => match ring {
                     Ring::Look => {
-                        look.reset();
-                        self.look().await
+                        let looked = self.look().await;
+                        look_at = self.next_look();
+                        looked
                     }
                     Ring::Typing(on) => self.outlet.send(&ToVisitor::Typing { on }),
                 },
-                _ = look.tick() => self.look().await,
+                () = tokio::time::sleep_until(look_at) => {
+                    let looked = self.look().await;
+                    look_at = self.next_look();
+                    looked
+                }
                 _ = ping.tick() => {
                     if self.wires.clock.instant().duration_since(heard_at) >= DEAD_AFTER {
                         Err(Close::Dead)
@@ -389,8 +409,13 @@ impl Talk {
         }
     }
 
-    /// Hands out what stands in the thread after the last number shown.
+    fn next_look(&self) -> tokio::time::Instant {
+        tokio::time::Instant::now() + if self.is_behind { LOOK_AGAIN } else { LOOK_EVERY }
+    }
+
+    /// Hands out what stands in the thread after what was shown, and what was changed since.
     async fn look(&mut self) -> Result<(), Close> {
+        self.is_behind = true;
         while self.outlet.has_room() {
             let site = &self.speaker.account.account;
             let Ok(page) = visitors::history(&self.wires.wire, site, self.speaker.visitor, self.shown).await
@@ -403,6 +428,7 @@ impl Talk {
             let went_on = page.up_to_seq > self.shown;
             self.shown = self.shown.max(page.up_to_seq);
             if !page.more || !went_on {
+                self.is_behind = false;
                 break;
             }
         }
@@ -431,6 +457,7 @@ impl Talk {
     }
 
     async fn say(&self, id: &str, text: &str) -> Result<(), Refusal> {
+        self.wires.has_room()?;
         let event = self.speaker.message(id, text, self.wires.clock.now())?;
         rates::count_message(&self.wires.kv, &self.sites.rates, self.speaker.visitor, self.address).await?;
         words::publish(&self.wires.wire, &self.wires.clock, &event).await

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use loket_backbone::bus::Wire;
 use loket_backbone::kv::SharedKv;
 use loket_backbone::tasks::Tasks;
 use loket_protocol::asks::VisitorWake;
@@ -15,6 +16,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::visitors;
+
 /// Sockets of one visitor (`security` WS5).
 pub(super) const PER_VISITOR_MAX: usize = 10;
 /// Sockets from one address (`security` WS5).
@@ -23,6 +26,8 @@ pub(super) const PER_ADDRESS_MAX: usize = 50;
 const SOCKETS_MAX: usize = 20_000;
 /// Wake-ups that wait at one socket. One that finds no room is lost: somebody looks soon anyway.
 const RINGS_MAX: usize = 8;
+/// How often the hub is asked who has news, for wake-ups that were lost (`design.md` §3).
+const NEWS_EVERY: Duration = Duration::from_secs(1);
 /// How long to wait before listening again when kv has ended the channel.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 
@@ -105,8 +110,19 @@ impl Sockets {
         &self.stop
     }
 
-    /// Starts passing wake-ups on, and ties the sockets to the process's end.
-    pub(crate) fn start(&self, kv: &SharedKv, tasks: &Tasks) {
+    /// Starts passing wake-ups on, asks for news where one may have been lost, and ties the sockets
+    /// to the process's end.
+    pub(crate) fn start(&self, kv: &SharedKv, wire: &Wire, tasks: &Tasks) {
+        let (sockets, wire, stop) = (self.clone(), wire.clone(), tasks.stop_sign());
+        tasks.spawn("webchat.news", async move {
+            let mut after = None;
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(NEWS_EVERY) => sockets.ask_for_news(&wire, &mut after).await,
+                }
+            }
+        });
         let (sockets, stop) = (self.clone(), tasks.stop_sign());
         tasks.spawn("webchat.end", async move {
             stop.cancelled().await;
@@ -135,6 +151,35 @@ impl Sockets {
                 }
             }
         });
+    }
+
+    /// One question for all sockets of this process, which costs the same however many there are.
+    async fn ask_for_news(&self, wire: &Wire, after: &mut Option<i64>) {
+        if self.open().by_visitor.is_empty() {
+            // Whoever comes looks first; the log may go on meanwhile without being read.
+            *after = None;
+            return;
+        }
+        loop {
+            // It has been logged; the same place is asked after again.
+            let Ok(news) = visitors::news(wire, *after).await else { return };
+            match news.visitors.filter(|_| after.is_some()) {
+                Some(visitors) => visitors.into_iter().for_each(|visitor| self.ring(visitor, Ring::Look)),
+                // Where the log is was not known until now: any of them may have missed something.
+                None => self.ring_all(),
+            }
+            *after = news.up_to;
+            if !news.more {
+                return;
+            }
+        }
+    }
+
+    fn ring_all(&self) {
+        for (_, bell) in self.open().by_visitor.values().flatten() {
+            // No room: it is about to look anyway.
+            let _ = bell.try_send(Ring::Look);
+        }
     }
 
     fn wake(&self, message: &[u8]) {

@@ -118,7 +118,7 @@ pub(super) async fn resolve(wire: &Wire, token: &Token) -> Result<Option<Visitor
     match ask(wire, &question).await? {
         WebchatReply::Visitor { visitor, .. } => Ok(Some(visitor)),
         WebchatReply::Unknown => Ok(None),
-        WebchatReply::History { .. } => Err(unexpected()),
+        WebchatReply::History { .. } | WebchatReply::News { .. } => Err(unexpected()),
     }
 }
 
@@ -136,7 +136,7 @@ pub(super) async fn arrive(
     };
     match ask(wire, &question).await? {
         WebchatReply::Visitor { visitor, is_new, .. } => Ok((visitor, is_new)),
-        WebchatReply::Unknown | WebchatReply::History { .. } => Err(unexpected()),
+        WebchatReply::Unknown | WebchatReply::History { .. } | WebchatReply::News { .. } => Err(unexpected()),
     }
 }
 
@@ -148,15 +148,37 @@ pub(super) async fn history(
     after_seq: i64,
 ) -> Result<History, Refusal> {
     match ask(wire, &WebchatAsk::History { site: site.to_owned(), visitor, after_seq }).await? {
-        WebchatReply::History { messages, more } => {
-            let up_to_seq = messages.iter().map(|message| message.seq).max().unwrap_or(after_seq);
+        WebchatReply::History { messages, more, up_to_seq } => {
+            let last = messages.iter().map(|message| message.seq).max();
+            // A hub of the version before tells no number of its own.
+            let up_to_seq = up_to_seq.or(last).unwrap_or(after_seq).max(after_seq);
             let messages = messages.into_iter().filter_map(VisitorMessage::of).collect();
             Ok(History { messages, more, up_to_seq })
         }
         // Somebody who has not written yet has no thread.
         WebchatReply::Unknown => Ok(History { messages: Vec::new(), more: false, up_to_seq: after_seq }),
-        WebchatReply::Visitor { .. } => Err(unexpected()),
+        WebchatReply::Visitor { .. } | WebchatReply::News { .. } => Err(unexpected()),
     }
+}
+
+/// Who has news.
+pub(super) struct News {
+    /// `None`: the hub is of the version before and cannot tell; it may be anybody.
+    pub(super) visitors: Option<Vec<VisitorId>>,
+    /// Where the next question begins.
+    pub(super) up_to: Option<i64>,
+    /// Ask again at once.
+    pub(super) more: bool,
+}
+
+/// In whose conversations something changed after a place in the log.
+pub(super) async fn news(wire: &Wire, after: Option<i64>) -> Result<News, Refusal> {
+    Ok(match ask(wire, &WebchatAsk::News { after }).await? {
+        WebchatReply::News { visitors, up_to, more } => {
+            News { visitors: Some(visitors), up_to: Some(up_to), more }
+        }
+        _ => News { visitors: None, up_to: None, more: false },
+    })
 }
 
 /// Whom a ticket lets in.

@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use loket_backbone::secret::Secret;
 use loket_protocol::asks::{Signal, SignalReply};
 use loket_protocol::channel::{AccountSettings, Capabilities, ChannelAccount, ChannelKind};
+use loket_protocol::content::SENDABLE;
 use loket_protocol::outbound::OutboundMessage;
 use loket_protocol::time::Timestamp;
 use serde::Deserialize;
@@ -33,24 +34,13 @@ const MESSAGES_PER_SECOND: u32 = 80;
 const PAIR_BURST: u32 = 45;
 /// One message in six seconds to one user (`whatsapp` §13).
 const PAIR_PER_SECOND: f64 = 1.0 / 6.0;
-/// What can be sent.
-const CONTENT_TYPES: [&str; 15] = [
-    "text",
-    "image",
-    "video",
-    "audio",
-    "document",
-    "sticker",
-    "location",
-    "contacts",
-    "buttons",
-    "list",
-    "cta_url",
-    "template",
-    "reaction",
-    "location_request",
-    "contact_request",
-];
+/// What takes a text under it (`whatsapp` §9).
+const CAPTIONS: [&str; 3] = ["image", "video", "document"];
+
+/// What can be sent: all but quick replies, which are `buttons` here.
+fn content_types() -> Vec<String> {
+    SENDABLE.iter().filter(|kind| **kind != "quick_replies").map(|kind| (*kind).to_owned()).collect()
+}
 
 /// The settings of the channel, `[whatsapp]`: one app of the platform and its numbers.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -178,7 +168,9 @@ impl Channel for WhatsApp {
                     human_window_ms: None,
                     reads_the_thread: false,
                     text_chars_max: send::TEXT_CHARS_MAX,
-                    content_types: CONTENT_TYPES.map(str::to_owned).to_vec(),
+                    content_types: content_types(),
+                    captions: CAPTIONS.map(str::to_owned).to_vec(),
+                    caption_chars_max: send::CAPTION_CHARS_MAX,
                     reactions: true,
                 },
             })

@@ -14,7 +14,7 @@ use crate::meta;
 
 /// The longest text, in characters.
 pub(super) const TEXT_CHARS_MAX: usize = 4096;
-const CAPTION_CHARS_MAX: usize = 1024;
+pub(super) const CAPTION_CHARS_MAX: usize = 1024;
 const BODY_CHARS_MAX: usize = 1024;
 const LIST_BODY_CHARS_MAX: usize = 4096;
 /// Headers and footers.

@@ -148,8 +148,8 @@ async fn numbers_of_a_thread_have_no_gap_and_the_log_is_numbered_in_row_order() 
     let mut tx = here.store.begin().await.unwrap();
     let until = tx.now().plus_millis(1000);
     let epoch = crate::store::sequencer::elect(&mut tx, "me", until).await.unwrap().unwrap();
-    while crate::store::sequencer::number(&mut tx, epoch, 7).await.unwrap().unwrap() > 0 {}
     tx.commit().await.unwrap();
+    while crate::store::sequencer::number(&here.store, epoch, 7).await.unwrap().unwrap() > 0 {}
     let mut reader = here.store.read().await.unwrap();
     let all = log::after(&mut reader, 0, &[], 500).await.unwrap();
     let seqs: Vec<i64> = all.iter().map(|event| event.seq).collect();

@@ -48,6 +48,8 @@ impl AtWork {
                 reads_the_thread: false,
                 text_chars_max: 4096,
                 content_types: vec!["text".into()],
+                captions: Vec::new(),
+                caption_chars_max: 0,
                 reactions: true,
             },
         }];
@@ -186,6 +188,46 @@ async fn a_bad_item_is_parked_alone() {
     here.hub.drop_parked(None, parked[0].id, "a test").await.unwrap();
     assert_eq!(here.parked().await[0].state, "dropped");
     assert!(here.hub.drop_parked(None, parked[0].id, "again").await.is_err());
+    here.stop().await;
+}
+
+/// The same when carrying it out panics: it is caught and counted, the worker goes on, and whoever stood
+/// in the same batch is there once.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_item_that_panics_is_parked_alone_at_its_fifth_turn() {
+    let here = AtWork::with_kv().await;
+    let bad = message(9, 0, "bad");
+    let mut events = a_day();
+    events.insert(1, bad.clone());
+    let items: Vec<Item> = events
+        .iter()
+        .map(|event| {
+            let trace = if *event == bad { PANICS } else { "trace" };
+            Wire::item(event.key(), event.lane(), trace.into(), event).unwrap()
+        })
+        .collect();
+    here.wire.publish(&INBOUND, &items).await.unwrap();
+    here.at_rest().await;
+    let parked = here.parked().await;
+    assert_eq!(parked.len(), 1);
+    assert_eq!(parked[0].reason, "poison");
+    assert_eq!(parked[0].error, "failed 5 times, the last time: panicked");
+    let raw = here.hub.parked_raw(None, parked[0].id).await.unwrap();
+    assert_eq!(serde_json::from_slice::<InboundEvent>(&raw).unwrap(), bad);
+    let words = here.words().await;
+    assert_eq!(words[1..], ["hello", "words of a", "words of b", "words of c"], "{words:?}");
+    assert_eq!(words[0], "A message could not be shown (P-1)");
+    let inner = here.hub.inner();
+    let mut reader = inner.store.read().await.unwrap();
+    let left = sql("SELECT item_id FROM suspects").all(&mut reader).await.unwrap();
+    assert!(left.is_empty(), "nobody is under suspicion any more");
+    drop(reader);
+    // A repeat is counted with it, and the next message of the same person comes through.
+    here.wire.publish(&INBOUND, &items[1..2]).await.unwrap();
+    here.publish(&[message(9, 1, "good")]).await;
+    here.at_rest().await;
+    assert_eq!(here.parked().await.len(), 1);
+    assert!(here.words().await.contains(&"words of good".to_owned()));
     here.stop().await;
 }
 

@@ -207,6 +207,8 @@ async fn a_publish_ends_at_its_deadline_when_the_file_does_not_answer() {
         subjects: HashMap::new(),
         ops,
         tasks: Tasks::new(),
+        dir: "bus".into(),
+        durability_is_relaxed: false,
     };
     let one = [item(1, 1)];
     let both = async { tokio::join!(bus.publish("line", &one), bus.publish("line", &one)) };

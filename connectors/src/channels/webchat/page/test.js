@@ -130,7 +130,12 @@ function scrollDown() {
 }
 
 function show(message) {
-  if (message.seq <= state.seq) return;
+  if (message.seq <= state.seq) {
+    // It was edited or taken back since.
+    const known = byId("thread").querySelector(`[data-seq="${message.seq}"]`);
+    if (known) known.replaceWith(lineOf(message));
+    return;
+  }
   state.seq = message.seq;
   const own = message.client_message_id && state.pending.get(message.client_message_id);
   if (own) {

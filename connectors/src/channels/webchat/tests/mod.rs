@@ -5,10 +5,12 @@ mod sockets;
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use loket_backbone::bus::Wire;
+use loket_backbone::disk::Disks;
 use loket_backbone::tasks::Tasks;
 use loket_protocol::asks::{VisitorWake, WebchatAsk, WebchatReply};
 use loket_protocol::channel::{ChannelAccount, ChannelKind};
@@ -20,7 +22,7 @@ use loket_protocol::topics::{INBOUND, WAKE_VISITOR, WEBCHAT};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::testing::{Ground, eventually, http, serve};
+use crate::testing::{Ground, disk, eventually, http, serve};
 use crate::{Connectors, ConnectorsSettings};
 
 const SHOP: &str = "https://shop.example.org";
@@ -35,8 +37,18 @@ const PAGE_BYTES: usize = 500_000;
 struct Kept {
     visitors: HashMap<(String, String), VisitorId>,
     threads: HashMap<VisitorId, Vec<Message>>,
+    /// The last number of each thread's log.
+    heads: HashMap<VisitorId, i64>,
+    /// When messages were changed, in numbers of their thread's log.
+    changes: HashMap<(VisitorId, i64), i64>,
+    /// How often history was asked for.
+    looks: usize,
     keys: BTreeSet<String>,
     events: Vec<InboundEvent>,
+    /// Whose conversations changed, in order: the log.
+    log: Vec<VisitorId>,
+    /// It does not answer questions for news.
+    tells_no_news: bool,
     /// It does not answer.
     silent: bool,
 }
@@ -56,17 +68,22 @@ impl World {
 
     /// With these rates in the settings.
     async fn with(rates: Value) -> Self {
-        Self::on(Ground::new().await, &rates)
+        Self::on(Ground::new().await, &rates, Disks::none())
     }
 
     /// With a kv that refuses every call.
     async fn without_kv() -> Self {
         let mut ground = Ground::new().await;
         ground.kv = loket_backbone::kv::open("none:", ground.clock.clone()).unwrap();
-        Self::on(ground, &json!({}))
+        Self::on(ground, &json!({}), Disks::none())
     }
 
-    fn on(ground: Ground, rates: &Value) -> Self {
+    /// On disks of the test's own.
+    async fn with_disks(disks: Disks) -> Self {
+        Self::on(Ground::new().await, &json!({}), disks)
+    }
+
+    fn on(ground: Ground, rates: &Value, disks: Disks) -> Self {
         let sites =
             json!({"shop": {"origins": [SHOP]}, "other": {"origins": ["https://*.other.example.org"]}});
         let section = json!({"sites": sites, "rates": rates});
@@ -75,7 +92,7 @@ impl World {
             ..ConnectorsSettings::default()
         };
         let (wire, kv, clock) = (ground.wire.clone(), ground.kv.clone(), ground.clock.clone());
-        let connectors = Connectors::build(&settings, wire, kv, clock).unwrap();
+        let connectors = Connectors::build(&settings, wire, kv, clock, disks).unwrap();
         let tasks = Tasks::new();
         connectors.start(&tasks);
         let address = serve(move |service| connectors.configure(service));
@@ -244,10 +261,12 @@ fn answer(hub: &mut Kept, ask: WebchatAsk, fresh: VisitorId) -> WebchatReply {
             found.map_or(WebchatReply::Unknown, |visitor| known(visitor, false))
         }
         WebchatAsk::History { site, visitor, after_seq } => {
+            hub.looks += 1;
             if !hub.visitors.iter().any(|((of, _), known)| *of == site && *known == visitor) {
                 return WebchatReply::Unknown;
             }
             let thread = hub.threads.get(&visitor).map(Vec::as_slice).unwrap_or_default();
+            let head = hub.heads.get(&visitor).copied().unwrap_or_default();
             let mut messages: Vec<_> = thread.iter().filter(|m| m.seq > after_seq).cloned().collect();
             let mut bytes = 0;
             let fits = messages.iter().take(PAGE).take_while(|message| {
@@ -257,9 +276,32 @@ fn answer(hub: &mut Kept, ask: WebchatAsk, fresh: VisitorId) -> WebchatReply {
             let fits = fits.count();
             let more = messages.len() > fits;
             messages.truncate(fits);
-            WebchatReply::History { messages, more }
+            let up_to = if more { messages.last().map_or(after_seq, |last| last.seq) } else { head };
+            let changed = |seq: &i64| hub.changes.get(&(visitor, *seq)).is_some_and(|at| *at > after_seq);
+            let mut all: Vec<_> =
+                thread.iter().filter(|m| m.seq <= after_seq && changed(&m.seq)).cloned().collect();
+            all.append(&mut messages);
+            WebchatReply::History { messages: all, more, up_to_seq: Some(up_to) }
+        }
+        WebchatAsk::News { .. } if hub.tells_no_news => WebchatReply::Unknown,
+        WebchatAsk::News { after } => {
+            let up_to = i64::try_from(hub.log.len()).unwrap();
+            let skip = after.map_or(hub.log.len(), |after| usize::try_from(after).unwrap());
+            let visitors: BTreeSet<_> = hub.log.iter().skip(skip).copied().collect();
+            WebchatReply::News { visitors: visitors.into_iter().collect(), up_to, more: false }
         }
     }
+}
+
+/// A message is taken back; that is an entry of its thread's log, with the next number.
+fn revoke(hub: &mut Kept, visitor: VisitorId, seq: i64) {
+    let head = hub.heads.entry(visitor).or_default();
+    *head += 1;
+    hub.changes.insert((visitor, seq), *head);
+    let message = hub.threads.get_mut(&visitor).unwrap().iter_mut().find(|m| m.seq == seq).unwrap();
+    message.content = Content { kind: "text".to_owned(), ..Content::default() };
+    message.revoked_at = Some(message.created_at);
+    hub.log.push(visitor);
 }
 
 fn ingest(hub: &mut Kept, event: InboundEvent, id: MessageId) {
@@ -280,7 +322,10 @@ fn ingest(hub: &mut Kept, event: InboundEvent, id: MessageId) {
 /// Appends to the visitor's thread; its numbers leave gaps, as a log with other entries has.
 fn append(hub: &mut Kept, visitor: VisitorId, id: MessageId, fill: impl FnOnce(&mut Message)) -> i64 {
     let thread = hub.threads.entry(visitor).or_default();
-    let seq = thread.last().map_or(2, |last| last.seq + 2);
+    let head = hub.heads.entry(visitor).or_default();
+    let seq = *head + 2;
+    *head = seq;
+    hub.log.push(visitor);
     let clock = loket_backbone::clock::Clock::system();
     let mut message = Message {
         id,

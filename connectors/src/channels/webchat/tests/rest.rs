@@ -22,6 +22,27 @@ async fn a_visitor_comes_back_by_their_token() {
 }
 
 #[tokio::test]
+async fn a_nearly_full_disk_takes_nobody_and_nothing_new_and_is_read_from() {
+    let (free, disks) = disk();
+    let world = World::with_disks(disks.clone()).await;
+    let visitor = world.visitor().await;
+    world.agent_writes(visitor.id, "hello");
+    free.store(0, Ordering::SeqCst);
+    disks.look();
+    let stranger = world.post("/visits", None, json!({"site": "shop"})).await;
+    assert_eq!(stranger.refusal(), (503, "disk_full"));
+    let said = json!({"client_message_id": "0b9c1c4e-7e55-4c5a-9d6a-3b1f0a4a6c01", "text": "hi"});
+    let refused = world.post("/messages", Some(&visitor.token), said.clone()).await;
+    assert_eq!(refused.refusal(), (503, "disk_full"));
+    assert_eq!(refused.headers.get("retry-after").unwrap(), "30");
+    let known = world.post("/visits", Some(&visitor.token), json!({"site": "shop"})).await;
+    assert_eq!(known.body["messages"][0]["text"], "hello");
+    free.store(u64::MAX, Ordering::SeqCst);
+    disks.look();
+    assert_eq!(world.post("/messages", Some(&visitor.token), said).await.status, 202);
+}
+
+#[tokio::test]
 async fn a_token_counts_at_its_own_site_only() {
     let world = World::new().await;
     let visitor = world.visitor().await;

@@ -148,6 +148,60 @@ async fn a_lost_wake_up_costs_a_second_at_most() {
 }
 
 #[tokio::test]
+async fn what_is_taken_back_is_told_to_the_page_that_has_it() {
+    let world = World::new().await;
+    let visitor = world.visitor().await;
+    let mut page = Page::enter(&world, &visitor.ticket, 0).await;
+    let seq = world.agent_writes(visitor.id, "too soon");
+    assert_eq!(page.until("message").await["message"]["revoked"], false);
+    let last = world.agent_writes(visitor.id, "sorry");
+    page.until("message").await;
+    revoke(&mut world.hub.lock().unwrap(), visitor.id, seq);
+    let told = page.until("message").await;
+    assert_eq!((&told["message"]["seq"], &told["message"]["revoked"]), (&json!(seq), &json!(true)));
+    assert_eq!(told["message"]["text"], Value::Null);
+    // Who was away meanwhile is told when they come back.
+    let mut other = Page::enter(&world, &ticket(&world, &visitor).await, last).await;
+    assert_eq!(other.until("message").await["message"]["revoked"], true);
+    let read = world.get(&format!("/messages?after_seq={last}"), Some(&visitor.token)).await;
+    assert_eq!(read.body["messages"][0]["revoked"], true);
+}
+
+#[tokio::test]
+async fn a_quiet_socket_does_not_ask_for_its_thread() {
+    let world = World::new().await;
+    let (loud, quiet) = (world.visitor().await, world.visitor().await);
+    let mut page = Page::enter(&world, &loud.ticket, 0).await;
+    let mut other = Page::enter(&world, &quiet.ticket, 0).await;
+    for number in 0..3 {
+        world.agent_writes(loud.id, &format!("line {number}"));
+        page.until("message").await;
+    }
+    // By now all of them have looked: at their start, and once when the place of the log was found.
+    world.hub.lock().unwrap().looks = 0;
+    for number in 0..3 {
+        world.agent_writes(loud.id, &format!("another line {number}"));
+        page.until("message").await;
+    }
+    let looks = world.hub.lock().unwrap().looks;
+    assert!((1..=3).contains(&looks), "{looks}");
+    world.agent_writes(quiet.id, "now you");
+    other.until("message").await;
+}
+
+#[tokio::test]
+async fn a_hub_that_tells_no_news_is_asked_for_every_thread() {
+    let world = World::new().await;
+    world.hub.lock().unwrap().tells_no_news = true;
+    let visitor = world.visitor().await;
+    let mut page = Page::enter(&world, &visitor.ticket, 0).await;
+    for text in ["one", "two"] {
+        world.agent_writes(visitor.id, text);
+        assert_eq!(page.until("message").await["message"]["text"], text);
+    }
+}
+
+#[tokio::test]
 async fn typing_goes_both_ways_and_is_kept_nowhere() {
     let world = World::new().await;
     let visitor = world.visitor().await;

@@ -291,7 +291,7 @@ fn every_content_type_that_is_offered_can_be_sent_and_limits_count_characters() 
     let text = |count: usize| json!({"type": "text", "text": "é".repeat(count)});
     assert_eq!(body_of(&text(4096), None)["type"], "text");
     assert!(refusal(&text(4097), None).contains("4097"));
-    for kind in CONTENT_TYPES {
+    for kind in content_types() {
         let message = outbound(&json!({"type": kind}), None);
         let refused = send::body(&message, &settings().accounts["first"]).unwrap_err().to_string();
         assert!(!refused.contains("kind of message"), "{kind}");
