@@ -200,10 +200,13 @@ impl World {
         let (hub, clock, wire, tasks) =
             (self.hub.clone(), self.clock.clone(), self.wire.clone(), Tasks::new());
         let kv = kv::open(kv_url, clock.clone()).unwrap();
-        let (figures, others): (RenderMetrics, OthersReady) = (Arc::new(String::new), Arc::new(|| Ok(())));
-        let api =
-            AgentApi::new(hub.clone(), kv, clock.clone(), settings, figures, others, Arc::new(NoReread))
-                .unwrap();
+        let lent = Lent {
+            render_metrics: Arc::new(String::new),
+            others_ready: Arc::new(|| Ok(())),
+            reread: Arc::new(NoReread),
+            disks: Disks::none(),
+        };
+        let api = AgentApi::new(hub.clone(), kv, clock.clone(), settings, lent).unwrap();
         api.start(&tasks);
         let (base, server) = listen(&api);
         let (client, document) = (client(), Document::of_today());

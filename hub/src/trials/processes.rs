@@ -26,7 +26,7 @@ const HELD_UP_MAX: Duration = Duration::from_secs(1);
 /// Two processes; the kv of each is its own handle.
 async fn processes(one: SharedKv, other: SharedKv) -> [World; 2] {
     let clock = Clock::movable();
-    let worlds = [one, other].map(|kv| World::on(kv, clock.clone(), UnconfirmedPolicy::Hold));
+    let worlds = [one, other].map(|kv| Box::pin(World::on(kv, clock.clone(), UnconfirmedPolicy::Hold)));
     let [one, other] = worlds;
     [one.await, other.await]
 }
