@@ -193,9 +193,10 @@ pub(super) async fn keep(
         };
         match session {
             Ok(session) => {
-                backoff = Backoff::default();
                 tell(Ok(session.outlet.clone()));
+                let begun = shared.clock.instant();
                 let why = session.run(&shared, &stop).await;
+                backoff.lived(shared.clock.instant().duration_since(begun));
                 tell(Err(format!("the connection to the broker is lost: {why}")));
                 if !stop.is_cancelled() {
                     metrics::counter!("loket_bus_reconnects_total", "for" => "publishing").increment(1);
