@@ -30,7 +30,7 @@ const LOCK_WAIT: Duration = Duration::from_millis(10);
 /// Locks a file for this process alone, as long as the file is open. A process that this one starts
 /// holds its parent's files until it has become another program, so a lock that is held is tried
 /// again for half a second.
-pub fn lock_alone(file: &File) -> Result<(), TryLockError> {
+pub fn until_locked(file: &File) -> Result<(), TryLockError> {
     for _ in 0..LOCK_TRIES {
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_WAIT),

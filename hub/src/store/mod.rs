@@ -109,7 +109,9 @@ impl Store {
     /// not know, a file that another process has open, a file or a server whose commits would not be
     /// durable, and a schema of a newer version.
     pub(crate) async fn open(url: &str, clock: Clock) -> Result<Self, StoreError> {
-        let backend = match Location::of(url)? {
+        let location = Location::of(url)?;
+        failpoint!("migrate.step.before", StoreError::Passing("on purpose".to_owned()));
+        let backend = match location {
             Location::Sqlite(path) => {
                 let file = dialect::open_sqlite(&path).await.map_err(|error| match error {
                     StoreError::Damaged(words) => {
@@ -117,12 +119,10 @@ impl Store {
                     }
                     other => other,
                 })?;
-                failpoint!("migrate.step.before", StoreError::Passing("on purpose".to_owned()));
                 dialect::sqlite_migrator()
                     .run(file.writer.lock().await.open()?)
                     .await
                     .map_err(|error| migration_error(&error))?;
-                failpoint!("migrate.step.after", StoreError::Passing("on purpose".to_owned()));
                 Backend::Sqlite(file)
             }
             Location::Postgres(url) => {
@@ -130,6 +130,7 @@ impl Store {
                 Backend::Postgres(Server::open(&url, &migrator, (WORKER_WAIT, POOL_WAIT)).await?)
             }
         };
+        failpoint!("migrate.step.after", StoreError::Passing("on purpose".to_owned()));
         let store = Self {
             inner: Arc::new(Inner {
                 backend,

@@ -59,7 +59,7 @@ impl Disk {
             )));
         }
         let lock = private(&dir.join("bus.lock")).map_err(|error| refuse("make its lock in", &error))?;
-        match crate::disk::lock_alone(&lock) {
+        match crate::disk::until_locked(&lock) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(BusError::Refused(format!(
