@@ -16,7 +16,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
 use super::dialect::postgres_migrator;
 
 /// The URL of the server on which tests make their databases, as its superuser.
-const SERVICE: &str = "LOKET_TEST_POSTGRES";
+pub(crate) const SERVICE: &str = "LOKET_TEST_POSTGRES";
 /// How often a database is tried to be made: two cannot be made of one model at the same moment.
 const TRIES: usize = 100;
 
@@ -156,10 +156,14 @@ impl Database {
     /// A new one with nothing in it, dropped in the end, which takes the server a while; `None` without a
     /// server.
     pub(crate) async fn made() -> Option<Self> {
-        let server = trial::service(SERVICE)?;
-        let name = format!("loket_{}", random::hex::<8>());
+        Some(Self::made_on(&trial::service(SERVICE)?).await)
+    }
+
+    /// The same on another server.
+    pub(crate) async fn made_on(server: &str) -> Self {
+        let (server, name) = (server.to_owned(), format!("loket_{}", random::hex::<8>()));
         make(&mut connect(&server).await, &name).await;
-        Some(Self { server, name, borrowed: None })
+        Self { server, name, borrowed: None }
     }
 
     /// One with this version's schema and no rows; `None` without a server.
