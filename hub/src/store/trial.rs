@@ -17,6 +17,8 @@ use super::dialect::postgres_migrator;
 
 /// The URL of the server on which tests make their databases, as its superuser.
 pub(crate) const SERVICE: &str = "LOKET_TEST_POSTGRES";
+/// How long a server is asked to drop one: the test may have ended while it was not even there.
+const DROP_WAIT: Duration = Duration::from_secs(10);
 /// How often a database is tried to be made: two cannot be made of one model at the same moment.
 const TRIES: usize = 100;
 
@@ -258,10 +260,12 @@ impl Drop for Database {
         // A test may end anywhere, also while it panics; the server itself is thrown away afterwards.
         let dropped = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let mut open = connect(&server).await;
-                let _ = open.execute(AssertSqlSafe(text)).await;
-                let _ = open.close().await;
+            let _ = runtime.block_on(async {
+                let dropped = async {
+                    let mut open = connect(&server).await;
+                    let _ = open.execute(AssertSqlSafe(text)).await;
+                };
+                tokio::time::timeout(DROP_WAIT, dropped).await
             });
         });
         let _ = dropped.join();
