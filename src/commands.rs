@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use loket::app::{App, Backends, hub_settings};
-use loket::{Config, roles};
+use loket::app::{self, App, Backends, hub_settings};
+use loket::roles::Chosen;
+use loket::{Config, reach};
 use loket_backbone::clock::Clock;
-use loket_backbone::disk::{DiskState, Room};
 use loket_backbone::http;
 use loket_connectors::channels::{messenger, whatsapp};
 use loket_connectors::simulator;
@@ -93,7 +93,7 @@ pub(crate) struct Simulate {
     callbacks: String,
 }
 
-fn print(text: impl std::fmt::Display) -> anyhow::Result<()> {
+pub(crate) fn print(text: impl std::fmt::Display) -> anyhow::Result<()> {
     writeln!(std::io::stdout(), "{text}").context("standard output")
 }
 
@@ -124,24 +124,24 @@ fn stop_signals() -> anyhow::Result<CancellationToken> {
 }
 
 pub(crate) async fn serve(config: &Config, names: &[String]) -> anyhow::Result<ExitCode> {
-    #[derive(serde::Deserialize)]
-    struct Bus {
-        url: String,
-    }
-    roles::chosen(names, &config.section::<Bus>("bus")?.url)?;
+    let roles = Chosen::of(names)?;
     let stop = stop_signals()?;
-    let app = App::build(config, Clock::system()).await?;
-    let (public, api) = app.addresses()?;
-    tracing::info!(%public, %api, "Loket serves");
+    let app = App::build(config, roles.clone(), Clock::system()).await?;
+    let addresses = app.addresses()?;
+    tracing::info!(roles = roles.names(), public = %addresses.http, api = %addresses.api, "Loket serves");
     app.run(stop).await?;
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) fn check_config(config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) async fn check_config(config: &Config) -> anyhow::Result<ExitCode> {
     print(config.effective().trim_end())?;
     // The sections' owners refuse what cannot work; nothing is opened or bound.
-    loket::app::check(config)?;
+    app::check(config)?;
     note("the settings are complete");
+    // Settings may be written where the backends cannot be seen, so this is told and is no failure.
+    for (setting, sentence) in reach::unreachable(config).await? {
+        note(format_args!("{setting}: {sentence}"));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -151,77 +151,32 @@ pub(crate) async fn migrate(config: &Config) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) async fn healthcheck(config: &Config, url: Option<String>) -> anyhow::Result<ExitCode> {
+pub(crate) async fn healthcheck(
+    config: &Config,
+    url: Option<String>,
+    ready: bool,
+) -> anyhow::Result<ExitCode> {
     #[derive(serde::Deserialize)]
     struct Api {
         listen: String,
     }
-    let base = match url {
-        Some(url) => url,
-        None => format!("http://{}", config.section::<Api>("api")?.listen),
-    };
-    let limits = http::Limits { connect: Duration::from_secs(1), total: Duration::from_secs(2) };
-    let address = format!("{}/health/live", base.trim_end_matches('/'));
+    let listen = config.section::<Api>("api")?.listen;
+    // What listens everywhere is asked here.
+    let here = listen.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:");
+    let base = url.unwrap_or_else(|| format!("http://{here}"));
+    let limits = http::Limits { connect: Duration::from_secs(1), total: Duration::from_secs(3) };
+    let (path, word) = if ready { ("ready", "ready") } else { ("live", "alive") };
+    let address = format!("{}/health/{path}", base.trim_end_matches('/'));
     match http::client(limits)?.get(&address).send().await {
         Ok(answer) if answer.status().is_success() => {
-            print("alive")?;
+            print(word)?;
             Ok(ExitCode::SUCCESS)
         }
-        Ok(answer) => anyhow::bail!("{address} answers {}", answer.status()),
+        Ok(answer) => {
+            let status = answer.status();
+            anyhow::bail!("{address} answers {status}: {}", answer.text().await.unwrap_or_default())
+        }
         Err(error) => anyhow::bail!("{address} does not answer: {error}"),
-    }
-}
-
-pub(crate) async fn doctor(config: &Config) -> anyhow::Result<ExitCode> {
-    let mut well = true;
-    let mut say = |name: &str, outcome: Result<(), String>| {
-        well &= outcome.is_ok();
-        match outcome {
-            Ok(()) => print(format_args!("ok    {name}")),
-            Err(sentence) => print(format_args!("wrong {name}: {sentence}")),
-        }
-    };
-    match Backends::open(config, Clock::system()).await {
-        Ok(backends) => {
-            let health = backends.hub.health().await;
-            say(
-                "store",
-                if health.store { Ok(()) } else { Err("it does not answer within its time".into()) },
-            )?;
-            say("bus", if health.bus { Ok(()) } else { Err("it does not answer within its time".into()) })?;
-            for disk in backends.disks.states() {
-                say(&format!("disk of the {}", disk.holds), room_on(&disk))?;
-            }
-            let relaxed = backends.hub.relaxed();
-            say(
-                "durability",
-                if relaxed.is_empty() {
-                    Ok(())
-                } else {
-                    Err(format!(
-                        "{} allows to forget what was confirmed; for trials only",
-                        relaxed.join(", ")
-                    ))
-                },
-            )?;
-            for (account, outcome) in backends.probe().await {
-                say(&account.to_string(), outcome)?;
-            }
-            backends.close().await;
-        }
-        Err(error) => say("backends", Err(format!("{error:#}")))?,
-    }
-    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn room_on(disk: &DiskState) -> Result<(), String> {
-    let free_mib = disk.space.map_or(0, |space| space.free_bytes / (1024 * 1024));
-    match disk.room {
-        Room::Enough => Ok(()),
-        Room::Low => Err(format!("{free_mib} MiB are free, which is under 256 MiB or 5 %; make room on it")),
-        Room::Full => Err(format!(
-            "{free_mib} MiB are free: under 64 MiB callbacks and writes are refused; make room on it"
-        )),
     }
 }
 
@@ -309,7 +264,7 @@ pub(crate) async fn parked(config: &Config, what: Parked) -> anyhow::Result<Exit
             };
             let many = ids.len();
             for (number, id) in ids.into_iter().enumerate() {
-                hub.replay_parked(None, id, &backends.channels()).await.with_context(|| id.to_string())?;
+                hub.replay_parked(None, id, &backends.reader()).await.with_context(|| id.to_string())?;
                 note(format_args!("{} of {many}: {id} replayed", number + 1));
             }
         }

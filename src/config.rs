@@ -96,7 +96,20 @@ impl Config {
             let Some(rest) = name.strip_prefix("LOKET__") else { continue };
             // Names of accounts and sites are the operator's own and keep to lower case here.
             let path = rest.to_lowercase().replace("__", ".");
-            config.set(&path, &value, Source::Environment(name.clone()))?;
+            let real =
+                path.strip_suffix("_file").filter(|real| known(&path).is_none() && known(real).is_some());
+            let (path, value) = match real {
+                None => (path.as_str(), value),
+                Some(real) => {
+                    let text = std::fs::read_to_string(&value)
+                        .with_context(|| format!("{name}: the file {value} cannot be read"))?;
+                    (real, text.trim_end_matches(['\r', '\n']).to_owned())
+                }
+            };
+            if let Some(Source::Environment(other)) = config.sources.get(path) {
+                bail!("{other} and {name} both set {path}: leave one of them away");
+            }
+            config.set(path, &value, Source::Environment(name.clone()))?;
         }
         for set in sets {
             let Some((path, value)) = set.split_once('=') else {
@@ -123,7 +136,11 @@ impl Config {
     pub fn effective(&self) -> String {
         let mut text = String::new();
         for (path, value) in flatten(&self.table) {
-            let shown = if is_secret(&path) { "\"•••\"".to_owned() } else { value.to_string() };
+            let shown = match &value {
+                _ if is_secret(&path) => "\"•••\"".to_owned(),
+                Value::String(url) if url.contains("://") => Value::String(without_password(url)).to_string(),
+                value => value.to_string(),
+            };
             let source = self.sources.get(&path).unwrap_or(&Source::Default);
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{path} = {shown}    # {source}");
@@ -201,6 +218,13 @@ fn environment() -> Vec<(String, String)> {
     std::env::vars().filter(|(name, _)| name.starts_with("LOKET__")).collect()
 }
 
+/// Where this process is to fail on purpose.
+#[cfg(feature = "failpoints")]
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+pub(crate) fn failpoints() -> Option<String> {
+    std::env::var("LOKET_FAILPOINT").ok()
+}
+
 /// What a setting holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
@@ -232,6 +256,34 @@ fn is_section(name: &str) -> bool {
 
 fn is_secret(path: &str) -> bool {
     WITHOUT_DEFAULT.iter().any(|(pattern, holds)| *holds == Known::Secret && matches(pattern, path))
+}
+
+/// An address with dots in the place of its password, wherever that stands in it.
+fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (address, query) =
+        rest.split_once('?').map_or((rest, None), |(address, query)| (address, Some(query)));
+    let mut shown = format!("{scheme}://");
+    match address.rsplit_once('@') {
+        Some((who, place)) => {
+            let user = who.split_once(':').map_or(who, |(user, _)| user);
+            let dots = if who.contains(':') { ":•••" } else { "" };
+            // Writing to a String cannot fail.
+            let _ = write!(shown, "{user}{dots}@{place}");
+        }
+        None => shown.push_str(address),
+    }
+    for (number, pair) in query.into_iter().flat_map(|query| query.split('&')).enumerate() {
+        shown.push(if number == 0 { '?' } else { '&' });
+        let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+        let is_secret = ["password", "secret", "token"].iter().any(|word| name.to_lowercase().contains(word));
+        if is_secret {
+            let _ = write!(shown, "{name}=•••");
+        } else {
+            shown.push_str(pair);
+        }
+    }
+    shown
 }
 
 fn matches(pattern: &str, path: &str) -> bool {
@@ -316,6 +368,45 @@ mod tests {
         assert!(text.contains("whatsapp.accounts.main.phone_number_id = \"305\""), "{text}");
         let section = config.section_json("whatsapp").unwrap();
         assert_eq!(section["accounts"]["main"]["access_token"], "hush");
+    }
+
+    #[test]
+    fn the_password_in_an_address_is_never_shown() {
+        for (url, shown) in [
+            ("amqp://loket:hush@broker:5672/v", "amqp://loket:•••@broker:5672/v"),
+            ("redis://:hush@host/0", "redis://:•••@host/0"),
+            ("postgres://u:hu@sh@db/loket?sslmode=require", "postgres://u:•••@db/loket?sslmode=require"),
+            (
+                "postgres:///loket?user=u&password=hush&host=/run",
+                "postgres:///loket?user=u&password=•••&host=/run",
+            ),
+            ("redis://host/", "redis://host/"),
+        ] {
+            let config = layers("", &[("LOKET__BUS__URL", url)], &[]).unwrap();
+            let line = format!("bus.url = \"{shown}\"    # LOKET__BUS__URL");
+            assert!(config.effective().contains(&line), "{line}: {}", config.effective());
+        }
+    }
+
+    #[test]
+    fn a_variable_that_ends_in_file_names_a_file_with_the_value() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("url");
+        std::fs::write(&path, "amqp://loket:hush@broker/\n").unwrap();
+        let path = path.display().to_string();
+        let config = layers("", &[("LOKET__BUS__URL_FILE", &path)], &[]).unwrap();
+        assert_eq!(config.section_json("bus").unwrap()["url"], "amqp://loket:hush@broker/");
+        let twice = [("LOKET__BUS__URL", "embedded:x"), ("LOKET__BUS__URL_FILE", path.as_str())];
+        let error = layers("", &twice, &[]).unwrap_err().to_string();
+        assert!(error.contains("LOKET__BUS__URL and LOKET__BUS__URL_FILE"), "{error}");
+        let mut turned = twice;
+        turned.reverse();
+        assert!(layers("", &turned, &[]).is_err(), "in any order");
+        let missing = format!("{path}.none");
+        assert!(layers("", &[("LOKET__BUS__URL_FILE", &missing)], &[]).is_err());
+        // A setting that is a file's name stays one.
+        let key = layers("", &[("LOKET__SECRETS__MASTER_KEY_FILE", "k")], &[]).unwrap();
+        assert_eq!(key.section_json("secrets").unwrap()["master_key_file"], "k");
     }
 
     #[test]

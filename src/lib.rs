@@ -3,6 +3,8 @@
 
 pub mod app;
 pub mod config;
+mod health;
+pub mod reach;
 pub mod roles;
 pub mod telemetry;
 
@@ -14,6 +16,10 @@ use anyhow::Context as _;
 /// What every command needs before anything else: the log, and a TLS provider for outgoing calls.
 pub fn prepare(config: &Config) -> anyhow::Result<()> {
     telemetry::start_log(&config.section("log")?)?;
+    #[cfg(feature = "failpoints")]
+    if let Some(told) = config::failpoints() {
+        loket_backbone::failpoint::arm(&told).map_err(anyhow::Error::msg).context("LOKET_FAILPOINT")?;
+    }
     // A second call in one process finds the provider installed, which is as good.
     let _already = rustls::crypto::ring::default_provider().install_default();
     Ok(())

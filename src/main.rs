@@ -1,6 +1,7 @@
 //! The command line of Loket.
 
 mod commands;
+mod doctor;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,11 +29,12 @@ struct Cli {
 enum Command {
     /// Run all roles, or some of them, until SIGTERM.
     Serve {
-        /// Only these roles: connectors, hub, agent-api.
+        /// Only these roles: connectors, hub, agent-api. The others then run in processes of their own.
         #[arg(long, value_delimiter = ',')]
         roles: Vec<String>,
     },
-    /// Print the effective settings with their source, secrets as dots; fail when they cannot work.
+    /// Print the effective settings with their source, secrets as dots; fail when they cannot work, and
+    /// name each backend that cannot be reached from here.
     CheckConfig,
     /// Bring the store's schema up to this version.
     Migrate,
@@ -41,6 +43,9 @@ enum Command {
         /// Where it serves its API; default: api.listen.
         #[arg(long)]
         url: Option<String>,
+        /// Ask whether it can do its work now, and not only whether it is alive.
+        #[arg(long)]
+        ready: bool,
     },
     /// Call each backend and each channel account; say what is wrong and how to mend it.
     Doctor,
@@ -78,10 +83,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async move {
         match cli.command {
             Command::Serve { roles } => commands::serve(&config, &roles).await,
-            Command::CheckConfig => commands::check_config(&config),
+            Command::CheckConfig => commands::check_config(&config).await,
             Command::Migrate => commands::migrate(&config).await,
-            Command::Healthcheck { url } => commands::healthcheck(&config, url).await,
-            Command::Doctor => commands::doctor(&config).await,
+            Command::Healthcheck { url, ready } => commands::healthcheck(&config, url, ready).await,
+            Command::Doctor => Box::pin(doctor::doctor(&config)).await,
             Command::Admin(what) => commands::admin(&config, what).await,
             Command::Parked(what) => commands::parked(&config, what).await,
             Command::Verify { json } => commands::verify(&config, json).await,

@@ -19,6 +19,11 @@ pub struct LogSettings {
 pub fn start_log(settings: &LogSettings) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&settings.level)
         .map_err(|error| anyhow::anyhow!("log.level {:?} is no filter: {error}", settings.level))?;
+    // It says as an error what our own bus takes in its stride and says in its own words.
+    let filter = match "lapin=off".parse() {
+        Ok(quiet) if !settings.level.contains("lapin") => filter.add_directive(quiet),
+        _ => filter,
+    };
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let log =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);

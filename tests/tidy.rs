@@ -172,6 +172,56 @@ fn tests_wait_for_conditions_and_never_sleep() {
     }
 }
 
+/// The rooms of `reliability-contract` §15 that there are so far; the names themselves are the register's.
+const FAILPOINT_ROOMS: [&str; 12] = [
+    "migrate.",
+    "ingress.",
+    "bus.embedded.",
+    "hub.ingest.",
+    "hub.park.",
+    "hub.sequence.",
+    "api.",
+    "hub.dispatch.",
+    "sender.",
+    "hub.claim.",
+    "hub.report.",
+    "bus.amqp.",
+];
+
+#[test]
+fn every_failpoint_is_in_the_register_and_on_the_road_once() {
+    use loket_backbone::failpoint::POINTS;
+    let mut placed: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for file in rust_files().into_iter().filter(|file| file.contains("/src/") || file.starts_with("src/")) {
+        if file == "backbone/src/failpoint.rs" {
+            continue;
+        }
+        let text = read(&file);
+        for place in text.split("failpoint!(").skip(1) {
+            let name = place.split('"').nth(1).unwrap_or_default();
+            placed.entry(name.to_owned()).or_default().push(file.clone());
+        }
+    }
+    for (name, files) in &placed {
+        assert!(POINTS.contains(&name.as_str()), "{files:?}: {name:?} is not in the register of failpoints");
+        assert_eq!(files.len(), 1, "{name} stands in {files:?}: one name, one place");
+    }
+    for name in POINTS {
+        assert!(
+            placed.contains_key(*name),
+            "{name} is in the register of failpoints and nowhere on the road"
+        );
+        let other = match name.rsplit_once('.') {
+            Some((step, "before")) => format!("{step}.after"),
+            Some((step, "after")) => format!("{step}.before"),
+            _ => panic!("{name}: a failpoint is before or after something"),
+        };
+        assert!(POINTS.contains(&other.as_str()), "{name} has no {other} beside it");
+        let is_in_a_room = FAILPOINT_ROOMS.iter().any(|room| name.starts_with(room));
+        assert!(is_in_a_room, "{name}: there is no such room");
+    }
+}
+
 #[test]
 fn every_channel_has_fixtures_or_a_page_and_a_readme() {
     let folder = root().join("connectors/src/channels");

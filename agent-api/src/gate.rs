@@ -12,7 +12,7 @@ use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::{FromRequest, Handler, HttpMessage as _, HttpRequest, HttpResponse, dev, web};
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt as _, StreamExt as _};
-use loket_backbone::random;
+use loket_backbone::{failpoint, random};
 
 use crate::Shared;
 use crate::auth::{self, Access, Declared};
@@ -116,6 +116,8 @@ where
         }
     };
     dress(response.headers_mut());
+    failpoint!("api.answer.before" if door.class == Class::Write);
+    failpoint!(later "api.answer.after" if door.class == Class::Write);
     let status = response.status().as_u16().to_string();
     let method = door.method.to_string();
     let duration = shared.clock.instant().duration_since(started);

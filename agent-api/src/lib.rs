@@ -18,6 +18,7 @@ mod routes;
 mod schema;
 mod settings;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,17 +37,19 @@ pub use settings::{ApiSettings, SettingsError};
 /// Renders all metrics of the process as Prometheus text.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// Whether the other roles of this process can do their work right now; the error is one sentence.
-/// With several roles in one process, `/health/ready` speaks for all of them.
-pub type OthersReady = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+/// Whether this process can do its work right now; the error is one sentence. What a role needs for
+/// its work is the front door's to know: `/health/ready` speaks for all roles of the process.
+pub type Ready = Arc<dyn Fn() -> Readiness + Send + Sync>;
+/// The answer of [`Ready`], being looked up.
+pub type Readiness = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
 /// What the front door lends the API of other rooms, which it may not reach by itself.
 #[derive(Clone)]
 pub struct Lent {
     /// The figures of the process.
     pub render_metrics: RenderMetrics,
-    /// Whether the other roles can work.
-    pub others_ready: OthersReady,
+    /// Whether the process can work.
+    pub ready: Ready,
     /// Reads a parked body once more with the channels' own code, which neither hub nor API know.
     pub reread: Arc<dyn Reread + Send + Sync>,
     /// Room on the disks of the process.

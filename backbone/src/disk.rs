@@ -4,6 +4,7 @@
 //! Only directories of this machine are watched: what a broker or a database server does with its
 //! disk is theirs to tell. Acknowledging, and everything else that gives space back, asks nobody.
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +22,23 @@ pub const LOW_PART: u64 = 20;
 pub const FULL_BYTES: u64 = 64 * 1024 * 1024;
 /// How often the disks are looked at.
 pub const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How often a lock that is held is tried again, and how long between.
+const LOCK_TRIES: u32 = 50;
+const LOCK_WAIT: Duration = Duration::from_millis(10);
+
+/// Locks a file for this process alone, as long as the file is open. A process that this one starts
+/// holds its parent's files until it has become another program, so a lock that is held is tried
+/// again for half a second.
+pub fn lock_alone(file: &File) -> Result<(), TryLockError> {
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_WAIT),
+            outcome => return outcome,
+        }
+    }
+    file.try_lock()
+}
 
 /// How much room there is, and so what still goes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]

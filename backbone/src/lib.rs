@@ -5,6 +5,7 @@
 pub mod bus;
 pub mod clock;
 pub mod disk;
+pub mod failpoint;
 pub mod http;
 pub mod kv;
 pub mod random;

@@ -137,8 +137,10 @@ async fn appended(folder: &Path, store: String) -> f64 {
     let mut items = Vec::new();
     for number in 0..MESSAGES {
         let text = body(number, "T3", "Is het pakket al verzonden?");
-        let received =
-            connectors.reread("whatsapp", text.as_bytes(), Clock::system().now()).expect("a callback");
+        let received = connectors
+            .channels()
+            .reread("whatsapp", text.as_bytes(), Clock::system().now())
+            .expect("a callback");
         for event in received.events {
             items.push(Wire::item(event.key(), event.lane(), String::new(), &event).expect("an item"));
         }
@@ -150,7 +152,7 @@ async fn appended(folder: &Path, store: String) -> f64 {
     settings.store.url = store;
     let key = MasterKey::from_file_contents(b"0123456789abcdefghijklmnopqrstuv").expect("a key");
     let kv = kv::open("memory:", Clock::system()).expect("kv");
-    let accounts = connectors.accounts();
+    let accounts = connectors.channels().accounts();
     let hub = Hub::open(&settings, key, accounts, wire.clone(), kv, Clock::system()).await.expect("a hub");
     let tasks = Tasks::new();
     let left = async || wire.bus().depth(INBOUND.name, INBOUND.group).await.expect("a depth").items;

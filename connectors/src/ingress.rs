@@ -18,6 +18,7 @@ use futures_util::StreamExt as _;
 use loket_backbone::bus::{BusError, PUBLISH_DEADLINE, Wire};
 use loket_backbone::clock::Clock;
 use loket_backbone::disk::Disks;
+use loket_backbone::failpoint;
 use loket_protocol::ids::CallbackId;
 use loket_protocol::topics::{CALLBACKS, INBOUND, PARKED};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -127,12 +128,16 @@ impl Ingress {
         let (body, _bytes) =
             tokio::time::timeout(self.limits.body_time, reading).await.map_err(|_| Refusal::Slow)??;
         let callback = Callback { signatures, body, received_at: self.clock.now() };
+        failpoint!("ingress.auth.before");
         channel.authenticate(&callback)?;
+        failpoint!("ingress.auth.after");
         if self.disks.is_full() {
             return Err(Refusal::DiskFull(CALLBACK_RETRY_AFTER_S));
         }
+        failpoint!("ingress.normalise.before");
         let received = receive(kind, channel, &callback)?;
         let batch = Batch::of(kind, id, &callback, received).map_err(|error| self.not_safe(&error))?;
+        failpoint!("ingress.normalise.after");
         self.publish(&batch).await.map_err(|error| self.not_safe(&error))?;
         metrics::counter!("loket_events_accepted_total", "channel" => kind).increment(batch.events);
         metrics::counter!("loket_items_parked_total", "channel" => kind).increment(batch.problems);
@@ -141,14 +146,17 @@ impl Ingress {
 
     /// All three topics at once, so that a bus which groups its commits needs one.
     async fn publish(&self, batch: &Batch) -> Result<(), BusError> {
+        failpoint!("ingress.publish.before", BusError::Deadline);
         let all = async {
             tokio::try_join!(
                 publish_some(self.wire.publish(&INBOUND, &batch.inbound), batch.inbound.is_empty()),
                 publish_some(self.wire.publish(&PARKED, &batch.parked), batch.parked.is_empty()),
                 self.wire.publish(&CALLBACKS, &batch.raw),
+                handed_over(),
             )
         };
         tokio::time::timeout(self.limits.publish, all).await.map_err(|_| BusError::Deadline)??;
+        failpoint!("ingress.confirm.after", BusError::Deadline);
         Ok(())
     }
 
@@ -157,6 +165,13 @@ impl Ingress {
         tracing::warn!(%error, "a callback could not be made safe and was refused; the provider sends it again");
         Refusal::NotSafe(CALLBACK_RETRY_AFTER_S)
     }
+}
+
+/// The moment between handing all over to the bus and its confirming: nothing is done in it.
+async fn handed_over() -> Result<(), BusError> {
+    failpoint!("ingress.publish.after", BusError::Deadline);
+    failpoint!("ingress.confirm.before", BusError::Deadline);
+    std::future::ready(Ok(())).await
 }
 
 async fn publish_some(
@@ -266,6 +281,8 @@ async fn callback(
     metrics::counter!("loket_callbacks_total", "channel" => kind, "answer" => answer).increment(1);
     metrics::histogram!("loket_callback_seconds", "channel" => kind).record(began.elapsed().as_secs_f64());
     verdict?;
+    failpoint!("ingress.answer.before");
+    failpoint!(later "ingress.answer.after");
     Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, "text/plain; charset=utf-8")).body(EVENT_RECEIVED))
 }
 

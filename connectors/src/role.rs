@@ -1,23 +1,20 @@
 //! The role `connectors`: its channels, its routes and its tasks.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix_web::web::{Data, ServiceConfig};
-use bytes::Bytes;
 use loket_backbone::bus::{BusError, Wire};
 use loket_backbone::clock::Clock;
 use loket_backbone::disk::Disks;
 use loket_backbone::kv::SharedKv;
 use loket_backbone::tasks::Tasks;
-use loket_protocol::channel::AccountSettings;
-use loket_protocol::time::Timestamp;
 use loket_protocol::topics::INBOUND;
 use tokio::sync::Semaphore;
 
-use crate::channel::{Callback, Channel, Received};
 use crate::channels::webchat::Sockets;
-use crate::channels::{CHANNELS, Deps, Wires};
+use crate::channels::{Channels, Wires};
 use crate::ingress::{self, Ingress};
 use crate::settings::ConnectorsSettings;
 use crate::{sender, signals};
@@ -32,7 +29,7 @@ const PROBE_AGE_MAX: Duration = Duration::from_secs(5);
 /// The channels of one process. Cheap to clone.
 #[derive(Clone)]
 pub struct Connectors {
-    channels: Arc<[(&'static str, Arc<dyn Channel>)]>,
+    channels: Channels,
     ingress: Data<Ingress>,
     wires: Data<Wires>,
     /// When the bus was last known to be well.
@@ -40,9 +37,7 @@ pub struct Connectors {
 }
 
 impl Connectors {
-    /// Builds every channel that the settings name. The error is one sentence that says which
-    /// setting to change: nothing is served with a secret missing. While one of `disks` is nearly full
-    /// nothing new is taken.
+    /// Builds every channel that the settings name; see [`Channels::build`] and [`Self::new`].
     pub fn build(
         settings: &ConnectorsSettings,
         wire: Wire,
@@ -50,44 +45,36 @@ impl Connectors {
         clock: Clock,
         disks: Disks,
     ) -> Result<Self, String> {
-        if let Some(unknown) = settings.channels.keys().find(|name| !is_known(name)) {
-            let known: Vec<&str> = CHANNELS.iter().map(|(name, _)| *name).collect();
-            return Err(format!("there is no channel {unknown}; there are {}", known.join(", ")));
-        }
-        let deps = Deps { clock: clock.clone(), graph: settings.graph.clone() };
-        let mut channels = Vec::new();
-        for (name, build) in CHANNELS {
-            let section = settings.channels.get(*name).cloned().unwrap_or_default();
-            if let Some(channel) = build(section, &deps)? {
-                channels.push((*name, channel));
-            }
-        }
+        let channels = Channels::build(settings, clock.clone())?;
+        Ok(Self::new(channels, settings.trusted_proxies.clone(), wire, kv, clock, disks))
+    }
+
+    /// Serves these channels. `trusted_proxies` are those in front of web chat whose
+    /// `X-Forwarded-For` is believed. While one of `disks` is nearly full nothing new is taken.
+    pub fn new(
+        channels: Channels,
+        trusted_proxies: Vec<IpAddr>,
+        wire: Wire,
+        kv: SharedKv,
+        clock: Clock,
+        disks: Disks,
+    ) -> Self {
         let limits = ingress::Limits::default();
-        let ingress = Ingress::new(&channels, wire.clone(), clock.clone(), disks.clone(), limits);
+        let ingress = Ingress::new(channels.by_name(), wire.clone(), clock.clone(), disks.clone(), limits);
         let wires = Wires {
             wire,
             kv,
             clock,
-            trusted_proxies: settings.trusted_proxies.clone(),
+            trusted_proxies,
             bodies: Semaphore::new(VISITOR_BODIES_BYTES_MAX),
             sockets: Sockets::default(),
             disks,
         };
-        Ok(Self {
-            channels: channels.into(),
-            ingress: Data::new(ingress),
-            wires: Data::new(wires),
-            well_at: Arc::default(),
-        })
+        Self { channels, ingress: Data::new(ingress), wires: Data::new(wires), well_at: Arc::default() }
     }
 
-    /// All configured channel accounts, for the hub.
-    pub fn accounts(&self) -> Vec<AccountSettings> {
-        self.channels.iter().flat_map(|(_, channel)| channel.accounts()).collect()
-    }
-
-    /// The channels by name, for `loket doctor`.
-    pub fn channels(&self) -> &[(&'static str, Arc<dyn Channel>)] {
+    /// The channels that it serves.
+    pub fn channels(&self) -> &Channels {
         &self.channels
     }
 
@@ -95,7 +82,7 @@ impl Connectors {
     pub fn configure(&self, service: &mut ServiceConfig) {
         service.app_data(self.wires.clone());
         ingress::configure(&self.ingress, service);
-        for (_, channel) in self.channels.iter() {
+        for (_, channel) in self.channels.by_name() {
             channel.routes(service);
         }
     }
@@ -103,8 +90,8 @@ impl Connectors {
     /// Starts sending, signals, the visitors' wake-ups and the probe of the bus.
     pub fn start(&self, tasks: &Tasks) {
         let Wires { wire, kv, clock, sockets, .. } = self.wires.get_ref();
-        sender::start(&self.channels, wire.clone(), kv.clone(), clock.clone(), tasks);
-        signals::start(&self.channels, wire.clone(), tasks);
+        sender::start(self.channels.by_name(), wire.clone(), kv.clone(), clock.clone(), tasks);
+        signals::start(self.channels.by_name(), wire.clone(), tasks);
         sockets.start(kv, wire, tasks);
         let (own, stop) = (self.clone(), tasks.stop_sign());
         tasks.spawn("bus probe", async move {
@@ -150,20 +137,6 @@ impl Connectors {
             Some(_) => Ok(()),
         }
     }
-
-    /// Reads a parked body with today's code (`reliability-contract` §7): what it comes to, and
-    /// `None` when there is no such channel or the body is no JSON at all. The body was authenticated
-    /// when it came.
-    pub fn reread(&self, channel_kind: &str, body: &[u8], received_at: Timestamp) -> Option<Received> {
-        let (kind, channel) = self.channels.iter().find(|(kind, _)| *kind == channel_kind)?;
-        let body = Bytes::copy_from_slice(body);
-        let callback = Callback { signatures: Vec::new(), body, received_at };
-        ingress::receive(kind, channel.as_ref(), &callback).ok()
-    }
-}
-
-fn is_known(name: &str) -> bool {
-    CHANNELS.iter().any(|(known, _)| *known == name)
 }
 
 #[cfg(test)]

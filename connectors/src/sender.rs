@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt as _;
 use loket_backbone::bus::{BusError, Lease, Wire};
 use loket_backbone::clock::Clock;
+use loket_backbone::failpoint;
 use loket_backbone::kv::SharedKv;
 use loket_backbone::random;
 use loket_backbone::tasks::Tasks;
@@ -39,6 +40,9 @@ const LEASE_MAX: usize = 32;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a claim may take (`reliability-contract` §3).
 const CLAIM_DEADLINE: Duration = Duration::from_secs(2);
+/// How long a claim without an answer is asked again. By then the hub calls a dispatch that it granted
+/// unconfirmed, and asking has no sense any more.
+const CLAIM_TIME: Duration = Duration::from_secs(30);
 /// A claim that was asked longer ago than this is not used (`reliability-contract` §3).
 const CLAIM_AGE_MAX: Duration = Duration::from_secs(5);
 /// No send takes longer: the channel's own limit is 15 s, this one guards against its being wrong.
@@ -52,9 +56,6 @@ const REPORT_TIME_STOPPING: Duration = Duration::from_secs(10);
 const BACKOFF_MS: (u64, u64) = (100, 10_000);
 /// How long an account is left alone when the provider does not say how long.
 const ACCOUNT_HOLD: Duration = Duration::from_secs(5);
-
-/// What the hub is told to wait when a claim got no answer.
-const UNCLAIMED_RETRY_MS: u64 = 2_000;
 
 /// The sender of one process.
 pub(crate) struct Sender {
@@ -127,7 +128,9 @@ impl Sender {
             let Ok(permit) = Arc::clone(&self.held).try_acquire_owned() else { break };
             permits.push(permit);
         }
+        failpoint!("sender.lease.before", BusError::Deadline);
         let leases = self.wire.lease(&OUTBOUND, permits.len()).await?;
+        failpoint!("sender.lease.after", BusError::Deadline);
         Ok(leases.into_iter().zip(permits).collect())
     }
 
@@ -170,11 +173,10 @@ impl Sender {
             permit = self.in_flight.acquire() => permit,
         };
         let asked = self.clock.instant();
-        let outcome = match self.claim(message).await {
-            Claimed::Refused => return acknowledge(lease, message).await,
-            Claimed::Unanswered => unclaimed(),
-            Claimed::Granted => self.send(channel.as_ref(), message, asked).await,
-        };
+        let claimed = self.claim(message).await;
+        let Claimed::Granted = claimed else { return let_go(claimed, lease, message).await };
+        failpoint!("sender.claim.after");
+        let outcome = self.send(channel.as_ref(), message, asked).await;
         drop(permit);
         self.report(lease, message, outcome).await;
     }
@@ -187,8 +189,8 @@ impl Sender {
     /// Claims, so that the hub knows that somebody has it in hand, and reports why it is not sent.
     async fn give_back(&self, lease: Box<dyn Lease>, message: &OutboundMessage, outcome: Outcome) {
         match self.claim(message).await {
-            Claimed::Refused => acknowledge(lease, message).await,
-            Claimed::Unanswered | Claimed::Granted => self.report(lease, message, outcome).await,
+            Claimed::Granted => self.report(lease, message, outcome).await,
+            claimed => let_go(claimed, lease, message).await,
         }
     }
 
@@ -196,7 +198,9 @@ impl Sender {
     /// again; the nonce is fresh for every lease.
     async fn claim(&self, message: &OutboundMessage) -> Claimed {
         let claim = Claim { dispatch: message.dispatch, nonce: random::hex::<16>() };
-        for _ in 0..2 {
+        let began = self.clock.instant();
+        loop {
+            failpoint!("sender.claim.before");
             match self.wire.ask(&CLAIMS, &claim, CLAIM_DEADLINE).await {
                 Ok(ClaimAnswer::Granted) => {
                     self.failures.store(0, Ordering::Relaxed);
@@ -211,15 +215,18 @@ impl Sender {
                     message.id = %message.dispatch.message_id, %error, "a claim got no answer"
                 ),
             }
+            self.failed();
+            if self.stop.is_cancelled() || self.clock.instant().duration_since(began) >= CLAIM_TIME {
+                return Claimed::Unanswered;
+            }
+            self.back_off().await;
         }
-        self.failed();
-        Claimed::Unanswered
     }
 
     /// Sends once, if the claim is still fresh.
     async fn send(&self, channel: &dyn Channel, message: &OutboundMessage, asked: Instant) -> Outcome {
         if self.stop.is_cancelled() || self.clock.instant().duration_since(asked) >= CLAIM_AGE_MAX {
-            return retry("it was claimed and not sent in time; it will be tried again", None);
+            return too_late();
         }
         let kind = message.channel.kind.to_string();
         let began = self.clock.instant();
@@ -259,8 +266,10 @@ impl Sender {
         };
         let began = self.clock.instant();
         loop {
+            failpoint!("sender.report.before");
             match self.wire.publish(&REPORTS, std::slice::from_ref(&item)).await {
                 Ok(()) => {
+                    failpoint!("sender.report.after");
                     self.failures.store(0, Ordering::Relaxed);
                     return acknowledge(lease, message).await;
                 }
@@ -346,27 +355,40 @@ enum Claimed {
     Unanswered,
 }
 
+/// What was not granted is not sent, and nothing is reported about it: somebody else may have the claim
+/// and be sending, and a report that it was not sent would have it sent once more.
+async fn let_go(claimed: Claimed, lease: Box<dyn Lease>, message: &OutboundMessage) {
+    match claimed {
+        Claimed::Refused => acknowledge(lease, message).await,
+        // It comes again, with a nonce of its own.
+        Claimed::Unanswered | Claimed::Granted => drop(lease),
+    }
+}
+
 fn read(lease: &dyn Lease) -> Result<OutboundMessage, ParkReason> {
     let message: OutboundMessage = Wire::read(lease).map_err(|_| ParkReason::Unreadable)?;
     if message.v == OUTBOUND_VERSION { Ok(message) } else { Err(ParkReason::Version) }
 }
 
 async fn acknowledge(lease: Box<dyn Lease>, message: &OutboundMessage) {
+    failpoint!("sender.ack.before");
     if let Err(error) = lease.ack().await {
         tracing::warn!(
             message.id = %message.dispatch.message_id, %error,
             "an acknowledgement failed; the item will be seen again and its claim refused"
         );
     }
+    failpoint!("sender.ack.after");
 }
 
-fn retry(sentence: &str, retry_after_ms: Option<u64>) -> Outcome {
-    let class = SendClass::Retry;
-    Outcome::NotSent { class, code: None, subcode: None, retry_after_ms, sentence: sentence.to_owned() }
-}
-
-fn unclaimed() -> Outcome {
-    retry("the hub did not answer the claim; it will be tried again", Some(UNCLAIMED_RETRY_MS))
+fn too_late() -> Outcome {
+    Outcome::NotSent {
+        class: SendClass::Retry,
+        code: None,
+        subcode: None,
+        retry_after_ms: None,
+        sentence: "it was claimed and not sent in time; it will be tried again".to_owned(),
+    }
 }
 
 fn not_configured(channel: &ChannelAccount) -> Outcome {

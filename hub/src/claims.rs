@@ -2,6 +2,7 @@
 //! (`reliability-contract` §3).
 
 use loket_backbone::bus::{Lease, Wire};
+use loket_backbone::failpoint;
 use loket_protocol::outbound::{Claim, ClaimAnswer};
 use loket_protocol::topics::CLAIMS;
 use tokio_util::sync::CancellationToken;
@@ -55,10 +56,12 @@ impl Hub {
         for (lease, answer) in leases.into_iter().zip(answers) {
             let outcome = if answer == ClaimAnswer::Granted { "granted" } else { "refused" };
             metrics::counter!("loket_claim_answers_total", "answer" => outcome).increment(1);
+            failpoint!("hub.claim.reply.before");
             // A lost answer is asked for again with the same nonce.
             if let Err(error) = Wire::reply(lease, &answer).await {
                 tracing::debug!(%error, "an answer to a claim was lost");
             }
+            failpoint!("hub.claim.reply.after");
         }
         Ok(())
     }
@@ -73,7 +76,9 @@ impl Hub {
         for (claim, answer) in readable {
             *answer = decide(&mut tx, claim).await?;
         }
+        failpoint!("hub.claim.commit.before", StoreError::Passing("on purpose".to_owned()));
         tx.commit().await?;
+        failpoint!("hub.claim.commit.after", StoreError::Passing("on purpose".to_owned()));
         Ok(answers)
     }
 

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use loket_backbone::bus::{Item, Wire};
+use loket_backbone::failpoint;
 use loket_backbone::kv::Wake;
 use loket_protocol::channel::{ChannelAccount, ChannelHealth};
 use loket_protocol::outbound::{Dispatch, OutboundMessage};
@@ -117,7 +118,9 @@ impl Hub {
         let now = self.inner().clock.now();
         let mut reader = self.inner().store.read().await?;
         let overdue = outbound::overdue(&mut reader, now, OVERDUE_MAX).await?;
+        failpoint!("hub.dispatch.select.before", HubError::Unavailable("on purpose".to_owned()));
         let mut heads = outbound::due_heads(&mut reader, now, HEADS_MAX).await?;
+        failpoint!("hub.dispatch.select.after" if !heads.is_empty(), HubError::Unavailable("on purpose".to_owned()));
         let in_trouble: HashSet<ChannelAccount> = channels::all(&mut reader)
             .await?
             .into_iter()
@@ -180,11 +183,13 @@ impl Hub {
         now: Timestamp,
     ) -> Result<(), HubError> {
         let items = heads.iter().map(item).collect::<Result<Vec<_>, _>>()?;
+        failpoint!("hub.dispatch.publish.before", HubError::Unavailable("on purpose".to_owned()));
         self.inner()
             .wire
             .publish(&OUTBOUND, &items)
             .await
             .map_err(|error| HubError::Unavailable(error.to_string()))?;
+        failpoint!("hub.dispatch.publish.after", HubError::Unavailable("on purpose".to_owned()));
         metrics::counter!("loket_outbound_published_total").increment(heads.len() as u64);
         let mut tx = self.inner().store.begin_for_worker().await?;
         // In the order in which all lock parts.

@@ -117,6 +117,16 @@ impl Hub {
         HubHealth { store: counts.is_ok(), bus, topics: topics.unwrap_or_default(), unnumbered, parked }
     }
 
+    /// Whether the store answers right now.
+    pub async fn store_answers(&self) -> bool {
+        self.counts().await.is_ok()
+    }
+
+    /// Whether the bus takes what the hub gives out, right now.
+    pub async fn bus_answers(&self) -> bool {
+        self.inner.wire.publish(&topics::OUTBOUND, &[]).await.is_ok()
+    }
+
     /// The settings that allow to forget what was confirmed; empty, as it should be, when all of it is
     /// durable (`reliability-contract` §1).
     pub fn relaxed(&self) -> Vec<&'static str> {

@@ -1,5 +1,6 @@
 //! Parked items: what needs a person, and the way back (`reliability-contract` §7).
 
+use loket_backbone::failpoint;
 use loket_protocol::channel::{ChannelAccount, ChannelKind};
 use loket_protocol::contact::Customer;
 use loket_protocol::event::EventType;
@@ -128,7 +129,9 @@ pub(crate) async fn park(tx: &mut Tx, key: &MasterKey, item: Parking) -> Result<
         message,
         at,
     };
+    failpoint!("hub.park.write.before", StoreError::Passing("on purpose".to_owned()));
     parked::insert(tx, &new, number).await?;
+    failpoint!("hub.park.write.after", StoreError::Passing("on purpose".to_owned()));
     let view = parked::view(tx, id).await?;
     log::append(tx, None, EventType::ItemParked, &json!({ "parked": view })).await?;
     metrics::counter!("loket_parked_items_total", "channel" => new.channel_kind, "reason" => new.reason)

@@ -1,13 +1,14 @@
 //! The sequencer: gives each committed entry of the log its number, in row order, once
 //! (`reliability-contract` §4). One in the installation, by a lease with an epoch; kicked after each
-//! commit in this process, and in others as far as they are heard; it looks by itself each second.
+//! commit that the store hears of, and looking by itself each second. Whoever stops in order gives the
+//! lease up, so that another hub goes on at once.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use loket_backbone::random;
 use loket_backbone::tasks::Tasks;
+use loket_backbone::{failpoint, random};
 use loket_protocol::topics::WAKE_LOG;
 use tokio_util::sync::CancellationToken;
 
@@ -38,21 +39,39 @@ struct Sequencer {
     stop: CancellationToken,
 }
 
+/// How a turn ended.
+enum Turn {
+    /// There may be more at once.
+    More,
+    /// Everything has its number.
+    Idle,
+    /// Another process has the right.
+    Theirs,
+}
+
 impl Sequencer {
     async fn run(&self) {
         let mut failures = 0;
         let mut is_told = false;
-        let mut elected: Option<(i64, std::time::Instant)> = None;
+        let mut elected: Option<(i64, Instant)> = None;
         while !self.stop.is_cancelled() {
             match self.turn(&mut elected, is_told).await {
-                Ok(true) => (failures, is_told) = (0, true),
-                Ok(false) => {
+                Ok(Turn::More) => (failures, is_told) = (0, true),
+                Ok(Turn::Idle) => {
                     failures = 0;
                     is_told = tokio::select! {
                         () = self.stop.cancelled() => false,
                         () = self.inner.store.grown().notified() => true,
                         () = tokio::time::sleep(POLL) => false,
                     };
+                }
+                Ok(Turn::Theirs) => {
+                    (failures, is_told) = (0, false);
+                    // Commits are theirs to number: asking for the right at each would only cost.
+                    tokio::select! {
+                        () = self.stop.cancelled() => {}
+                        () = tokio::time::sleep(POLL) => {}
+                    }
                 }
                 Err(error) => {
                     failures += 1;
@@ -64,26 +83,27 @@ impl Sequencer {
                 }
             }
         }
-    }
-
-    /// Somebody else numbers: their commits are no reason to ask again each time.
-    async fn stand_by(&self) {
-        tokio::select! {
-            () = self.stop.cancelled() => {}
-            () = tokio::time::sleep(POLL) => {}
+        if elected.is_some()
+            && let Err(error) = self.resign().await
+        {
+            tracing::debug!(%error, "the right to number was not given up; it runs out by itself");
         }
     }
 
-    /// Numbers a portion; true when there may be more at once. `is_told`: there is something to number.
-    async fn turn(
-        &self,
-        elected: &mut Option<(i64, std::time::Instant)>,
-        is_told: bool,
-    ) -> Result<bool, StoreError> {
+    async fn resign(&self) -> Result<(), StoreError> {
+        let mut tx = self.inner.store.begin_for_worker().await?;
+        sequencer::resign(&mut tx, &self.holder).await?;
+        tx.commit().await
+    }
+
+    /// Numbers a portion. `is_told`: there is something to number.
+    async fn turn(&self, elected: &mut Option<(i64, Instant)>, is_told: bool) -> Result<Turn, StoreError> {
+        failpoint!("hub.sequence.select.before", StoreError::Passing("on purpose".to_owned()));
         // Looking costs nothing; a transaction of its own each idle second would cost a sync of the disk.
         if !is_told && !log::has_unnumbered(&mut *self.inner.store.read().await?).await? {
-            return Ok(false);
+            return Ok(Turn::Idle);
         }
+        failpoint!("hub.sequence.select.after", StoreError::Passing("on purpose".to_owned()));
         let now = self.inner.clock.instant();
         let epoch = match elected {
             Some((epoch, since)) if now.duration_since(*since) < RENEW => *epoch,
@@ -91,26 +111,27 @@ impl Sequencer {
                 let mut tx = self.inner.store.begin_for_worker().await?;
                 let until = tx.now().plus_millis(LEASE_MS);
                 let Some(epoch) = sequencer::elect(&mut tx, &self.holder, until).await? else {
-                    drop(tx);
-                    self.stand_by().await;
-                    return Ok(false);
+                    *elected = None;
+                    return Ok(Turn::Theirs);
                 };
                 tx.commit().await?;
                 *elected = Some((epoch, now));
                 epoch
             }
         };
+        failpoint!("hub.sequence.commit.before", StoreError::Passing("on purpose".to_owned()));
         let Some(numbered) = sequencer::number(&self.inner.store, epoch, PORTION).await? else {
             *elected = None;
-            return Ok(false);
+            return Ok(Turn::Theirs);
         };
+        failpoint!("hub.sequence.commit.after", StoreError::Passing("on purpose".to_owned()));
         let numbered = u64::try_from(numbered).unwrap_or_default();
         if numbered == 0 {
-            return Ok(false);
+            return Ok(Turn::Idle);
         }
         metrics::counter!("loket_log_numbered_total").increment(numbered);
         // A lost wake-up costs its listeners one poll.
         let _ = self.inner.kv.wake(WAKE_LOG, Bytes::new()).await;
-        Ok(numbered >= u64::from(PORTION))
+        Ok(if numbered >= u64::from(PORTION) { Turn::More } else { Turn::Idle })
     }
 }

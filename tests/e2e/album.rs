@@ -2,11 +2,12 @@
 
 use serde_json::json;
 
-use crate::harness::{Meta, Options, World};
+use crate::harness::{Kind, Meta, Options, World, journeys};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn thirty_parallel_pictures_of_a_stranger_make_one_contact_and_one_thread() {
-    let world = World::start(Options::default()).await;
+journeys!(thirty_parallel_pictures_of_a_stranger_make_one_contact_and_one_thread);
+
+async fn thirty_parallel_pictures_of_a_stranger_make_one_contact_and_one_thread(kind: Kind) {
+    let world = World::start(kind, Options::default()).await;
     let agent = world.agent("admin").await;
     let mut calls = Vec::new();
     for number in 0..30 {

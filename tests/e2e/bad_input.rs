@@ -3,7 +3,13 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{AgentClient, Meta, Options, PHONE_NUMBER, World};
+use crate::harness::{AgentClient, Kind, Meta, Options, PHONE_NUMBER, World, journeys};
+
+journeys!(
+    junk_beside_good_items_parks_the_junk_and_keeps_the_good,
+    callbacks_that_are_no_callbacks_are_refused_with_a_reason,
+    the_api_refuses_what_it_cannot_take_and_says_what_was_wrong
+);
 
 async fn one_thread(world: &World, agent: &AgentClient) -> String {
     let body = Meta::whatsapp_text("31600000701", "wamid.GOOD", "hallo", 1_795_253_400);
@@ -24,9 +30,8 @@ fn good(number: usize) -> String {
     )
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn junk_beside_good_items_parks_the_junk_and_keeps_the_good() {
-    let world = World::start(Options::default()).await;
+async fn junk_beside_good_items_parks_the_junk_and_keeps_the_good(kind: Kind) {
+    let world = World::start(kind, Options::default()).await;
     let agent = world.agent("admin").await;
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     let junk = [
@@ -67,9 +72,8 @@ async fn junk_beside_good_items_parks_the_junk_and_keeps_the_good() {
     world.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn callbacks_that_are_no_callbacks_are_refused_with_a_reason() {
-    let world = World::start(Options::default()).await;
+async fn callbacks_that_are_no_callbacks_are_refused_with_a_reason(kind: Kind) {
+    let world = World::start(kind, Options::default()).await;
     let meta = world.meta();
     for body in ["", "{", "nonsense", "\u{feff}{}", "{\"a\":1} x"] {
         assert_eq!(meta.post("whatsapp", body).await, Some(400), "{body:?}");
@@ -100,9 +104,8 @@ async fn callbacks_that_are_no_callbacks_are_refused_with_a_reason() {
     world.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_api_refuses_what_it_cannot_take_and_says_what_was_wrong() {
-    let world = World::start(Options::default()).await;
+async fn the_api_refuses_what_it_cannot_take_and_says_what_was_wrong(kind: Kind) {
+    let world = World::start(kind, Options::default()).await;
     let agent = world.agent("admin").await;
     let thread = one_thread(&world, &agent).await;
     let messages = format!("/v1/threads/{thread}/messages");

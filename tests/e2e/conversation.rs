@@ -6,7 +6,14 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
-use crate::harness::{AgentClient, Options, Simulator, World, eventually};
+use crate::harness::{AgentClient, Kind, Options, Simulator, World, eventually, journeys};
+
+journeys!(
+    a_stranger_on_each_platform_is_answered_where_they_wrote,
+    the_same_request_again_gives_the_first_answer_and_sends_nothing,
+    a_lost_answer_is_unconfirmed_and_settled_by_its_status,
+    a_visitor_of_the_web_site_is_answered_and_finds_it_again_after_a_reload
+);
 
 async fn thread_with(agent: &AgentClient, text: &str) -> Value {
     eventually(&format!("a thread with {text:?}"), || async {
@@ -42,9 +49,8 @@ async fn on_the_phone(simulator: &Simulator, customer: &str, text: &str) {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stranger_on_each_platform_is_answered_where_they_wrote() {
-    let world = World::start(Options { simulator: true, ..Options::default() }).await;
+async fn a_stranger_on_each_platform_is_answered_where_they_wrote(kind: Kind) {
+    let world = World::start(kind, Options { simulator: true, ..Options::default() }).await;
     let (agent, simulator) = (world.agent("admin").await, world.simulator());
     let mut stream = agent.stream(0).await;
     for (customer, channel) in [("sanne", "whatsapp"), ("mila", "whatsapp"), ("lotte", "messenger")] {
@@ -81,9 +87,8 @@ async fn a_stranger_on_each_platform_is_answered_where_they_wrote() {
     world.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_same_request_again_gives_the_first_answer_and_sends_nothing() {
-    let world = World::start(Options { simulator: true, ..Options::default() }).await;
+async fn the_same_request_again_gives_the_first_answer_and_sends_nothing(kind: Kind) {
+    let world = World::start(kind, Options { simulator: true, ..Options::default() }).await;
     let (agent, simulator) = (world.agent("admin").await, world.simulator());
     simulator.types("sanne", "hallo").await;
     let thread = thread_with(&agent, "hallo").await;
@@ -102,9 +107,8 @@ async fn the_same_request_again_gives_the_first_answer_and_sends_nothing() {
     world.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lost_answer_is_unconfirmed_and_settled_by_its_status() {
-    let world = World::start(Options { simulator: true, ..Options::default() }).await;
+async fn a_lost_answer_is_unconfirmed_and_settled_by_its_status(kind: Kind) {
+    let world = World::start(kind, Options { simulator: true, ..Options::default() }).await;
     let (agent, simulator) = (world.agent("admin").await, world.simulator());
     simulator.types("sanne", "hallo").await;
     let thread = thread_with(&agent, "hallo").await;
@@ -170,9 +174,8 @@ impl Visitor {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_visitor_of_the_web_site_is_answered_and_finds_it_again_after_a_reload() {
-    let world = World::start(Options::default()).await;
+async fn a_visitor_of_the_web_site_is_answered_and_finds_it_again_after_a_reload(kind: Kind) {
+    let world = World::start(kind, Options::default()).await;
     let agent = world.agent("admin").await;
     let (mut visitor, _) = Visitor::arrive(&world, None, 0).await;
     let client_id = "0b6f2c1e-8d5a-4a53-9a3e-0a4b8f6f2d11";

@@ -6,7 +6,12 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::harness::{AgentClient, Options, World};
+use crate::harness::{AgentClient, Kind, Options, World, journeys};
+
+journeys!(
+    every_fact_of_every_fixture_is_found_through_the_api_and_a_repeat_changes_nothing,
+    a_wrong_signature_is_401_and_stores_nothing
+);
 
 /// A fixture: channel, name, body, expected status and facts.
 pub(crate) struct Fixture {
@@ -144,9 +149,8 @@ fn missing(fixtures: &[Fixture], objects: &[Vec<String>]) -> Vec<String> {
     lost
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_fact_of_every_fixture_is_found_through_the_api_and_a_repeat_changes_nothing() {
-    let world = World::start(Options::default()).await;
+async fn every_fact_of_every_fixture_is_found_through_the_api_and_a_repeat_changes_nothing(kind: Kind) {
+    let world = World::start(kind, Options::default()).await;
     let agent = world.agent("admin").await;
     let (meta, fixtures) = (world.meta(), all());
     // A message that is edited or taken back before it comes shows its first words nowhere, as it
@@ -158,7 +162,7 @@ async fn every_fact_of_every_fixture_is_found_through_the_api_and_a_repeat_chang
         let status = meta.post(fixture.channel, fixture.body.clone()).await;
         assert_eq!(status, Some(fixture.answer), "{}/{}", fixture.channel, fixture.name);
         // One after the other, as the places of a story: what is in flight together has no order.
-        world.settled(&agent).await;
+        world.settled_for_now(&agent).await;
     }
     world.settled(&agent).await;
     let lost = missing(&fixtures, &shown(&agent).await);
@@ -175,9 +179,8 @@ async fn every_fact_of_every_fixture_is_found_through_the_api_and_a_repeat_chang
     world.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_signature_is_401_and_stores_nothing() {
-    let world = World::start(Options::default()).await;
+async fn a_wrong_signature_is_401_and_stores_nothing(kind: Kind) {
+    let world = World::start(kind, Options::default()).await;
     let agent = world.agent("admin").await;
     let before = agent.events().await.len();
     let meta = world.meta();

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::harness::{Meta, Options, World};
+use crate::harness::{Kind, Meta, Options, World, journeys};
+
+journeys!(kill_nine_loses_nothing_and_doubles_nothing);
 
 /// Rounds in the ordinary run; `LOKET_KILL_ROUNDS=50` is the long one.
 const ROUNDS: u64 = 5;
@@ -48,9 +50,8 @@ async fn traffic(meta: Meta, stop: Arc<AtomicBool>, counter: Arc<AtomicU64>) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn kill_nine_loses_nothing_and_doubles_nothing() {
-    let mut world = World::start(Options::default()).await;
+async fn kill_nine_loses_nothing_and_doubles_nothing(kind: Kind) {
+    let mut world = World::start(kind, Options::default()).await;
     let (stop, counter) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let sender = tokio::spawn(traffic(world.meta(), stop.clone(), counter.clone()));
     let seed = std::hash::RandomState::new().hash_one(0u8);

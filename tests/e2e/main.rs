@@ -6,6 +6,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stdout,
     reason = "the journeys are outside of the house, and stop at the first surprise"
 )]
 
@@ -16,7 +17,14 @@ mod bad_input;
 mod conversation;
 mod fixtures;
 mod kill;
+mod network;
 mod order;
+mod outage;
+mod restarts;
+mod roles;
 mod secrets_in_logs;
+mod sends;
 mod socket;
+#[cfg(feature = "failpoints")]
+mod sweep;
 mod verify;

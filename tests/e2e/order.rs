@@ -4,7 +4,9 @@
 use serde_json::{Value, json};
 
 use crate::fixtures;
-use crate::harness::{AgentClient, Options, World};
+use crate::harness::{AgentClient, Kind, Options, World, journeys};
+
+journeys!(any_order_ends_in_the_same_state);
 
 /// How many orders are tried beside the order of the names.
 const ORDERS: u64 = 5;
@@ -75,8 +77,7 @@ fn shuffled<T>(mut items: Vec<T>, seed: u64) -> Vec<T> {
     items
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn any_order_ends_in_the_same_state() {
+async fn any_order_ends_in_the_same_state(kind: Kind) {
     let kinds = [
         "text",
         "image",
@@ -110,7 +111,7 @@ async fn any_order_ends_in_the_same_state() {
     let mut first: Option<Vec<Value>> = None;
     for seed in 0..=ORDERS {
         let order = if seed == 0 { chosen.clone() } else { shuffled(chosen.clone(), seed) };
-        let world = World::start(Options::default()).await;
+        let world = World::start(kind, Options::default()).await;
         let agent = world.agent("admin").await;
         let (meta, bodies) = (world.meta(), fixtures::all());
         for at in order {

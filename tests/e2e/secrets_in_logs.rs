@@ -2,12 +2,13 @@
 
 use serde_json::json;
 
-use crate::harness::{APP_SECRET, Meta, Options, World};
+use crate::harness::{APP_SECRET, Kind, Meta, Options, World, journeys};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn no_word_of_a_customer_and_no_secret_reaches_the_log() {
+journeys!(no_word_of_a_customer_and_no_secret_reaches_the_log);
+
+async fn no_word_of_a_customer_and_no_secret_reaches_the_log(kind: Kind) {
     let talkative = "log.level=debug".to_owned();
-    let world = World::start(Options { sets: vec![talkative], ..Options::default() }).await;
+    let world = World::start(kind, Options { sets: vec![talkative], ..Options::default() }).await;
     let agent = world.agent("admin").await;
     let mut body = Meta::whatsapp_text("31699887766", "wamid.CANARY", "kanarie-in-de-tekst", 1_795_253_400);
     body["entry"][0]["changes"][0]["value"]["contacts"][0]["profile"]["name"] = json!("Kanarie Naam");

@@ -3,14 +3,18 @@
 
 use std::time::Duration;
 
-use crate::harness::{Meta, Options, World, eventually};
+use crate::harness::{Kind, Meta, Options, World, eventually, journeys};
+
+journeys!(
+    a_socket_that_reconnects_with_its_last_number_misses_nothing,
+    a_socket_without_a_right_token_does_not_open
+);
 
 /// How many messages arrive, at 200 a second.
 const MESSAGES: u64 = 1000;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_socket_that_reconnects_with_its_last_number_misses_nothing() {
-    let world = World::start(Options::default()).await;
+async fn a_socket_that_reconnects_with_its_last_number_misses_nothing(kind: Kind) {
+    let world = World::start(kind, Options::default()).await;
     let agent = world.agent("admin").await;
     let meta = world.meta();
     let traffic = tokio::spawn(async move {
@@ -54,9 +58,8 @@ async fn a_socket_that_reconnects_with_its_last_number_misses_nothing() {
     world.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_socket_without_a_right_token_does_not_open() {
-    let world = World::start(Options::default()).await;
+async fn a_socket_without_a_right_token_does_not_open(kind: Kind) {
+    let world = World::start(kind, Options::default()).await;
     let mut agent = world.agent("admin").await;
     assert!(agent.try_stream(0).await.is_some());
     let good = agent.token.clone();

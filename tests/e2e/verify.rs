@@ -2,23 +2,12 @@
 //! with a way back.
 
 use serde_json::json;
-use sqlx::{ConnectOptions as _, Executor as _};
 
-use crate::harness::{Meta, Options, World};
+use crate::harness::{Kind, Meta, Options, World, journeys};
 
-async fn damage(world: &World, sql: &'static str) {
-    let mut store = sqlx::sqlite::SqliteConnectOptions::new()
-        .filename(world.store_path())
-        .foreign_keys(false)
-        .connect()
-        .await
-        .expect("the store's file");
-    let done = store.execute(sql).await.expect("it can be damaged");
-    assert!(done.rows_affected() > 0, "nothing was damaged by {sql}");
-}
+journeys!(a_row_damaged_by_hand_is_named, what_cannot_be_read_is_parked_and_can_be_replayed_or_dropped);
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_row_damaged_by_hand_is_named() {
+async fn a_row_damaged_by_hand_is_named(kind: Kind) {
     let damages = [
         ("DELETE FROM messages WHERE external_id = 'wamid.V2'", "wamid.V2"),
         ("UPDATE log SET seq = NULL WHERE seq = 2", "V5"),
@@ -30,7 +19,7 @@ async fn a_row_damaged_by_hand_is_named() {
         ("DELETE FROM inbox WHERE key LIKE '%wamid.V1%'", "V1"),
     ];
     for (sql, named) in damages {
-        let mut world = World::start(Options::default()).await;
+        let mut world = World::start(kind, Options::default()).await;
         let agent = world.agent("admin").await;
         for number in 0..4 {
             let body =
@@ -40,7 +29,7 @@ async fn a_row_damaged_by_hand_is_named() {
         world.settled(&agent).await;
         world.stop().await;
         assert!(world.command(&["verify"]).status.success(), "clean before");
-        damage(&world, sql).await;
+        world.damage(sql).await;
         let verdict = world.command(&["verify"]);
         let text = String::from_utf8_lossy(&verdict.stdout).into_owned();
         assert!(!verdict.status.success(), "{sql}: not found");
@@ -48,9 +37,8 @@ async fn a_row_damaged_by_hand_is_named() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_read_is_parked_and_can_be_replayed_or_dropped() {
-    let mut world = World::start(Options::default()).await;
+async fn what_cannot_be_read_is_parked_and_can_be_replayed_or_dropped(kind: Kind) {
+    let mut world = World::start(kind, Options::default()).await;
     let agent = world.agent("admin").await;
     let mystery = json!({"from": "31600000602", "id": "wamid.MYSTERY", "timestamp": "1795253400", "type": "hologram",
         "hologram": {"shape": "cube"}});

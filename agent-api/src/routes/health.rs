@@ -16,7 +16,7 @@ use crate::doors::{Carries, Class, Doc, Doors};
 use crate::error::{Code, Problem};
 use crate::schema::examples;
 
-/// How long the store may take to say that it is there.
+/// How long it may take to find out whether the process can do its work.
 const READY_DEADLINE: Duration = Duration::from_secs(2);
 
 /// How the parts are doing.
@@ -65,7 +65,8 @@ pub(super) fn doors(doors: &mut Doors) {
         Doc::new(
             "ready",
             "The process can do its work now.",
-            "503 while the store or the bus is away or the process is stopping; the detail says which.",
+            "503 while what its roles need is away (the store for the agent API, the store and the bus for the \
+             hub, the bus for callbacks), or while it is stopping; the detail says which.",
         )
         .answers(200, "It can.", Carries::Json("Ready", example("ready"))),
     );
@@ -100,11 +101,9 @@ async fn hindrance(api: &Api) -> Option<String> {
     if api.live.is_draining() {
         return Some("The process is stopping.".to_owned());
     }
-    match tokio::time::timeout(READY_DEADLINE, api.hub.health()).await {
-        Ok(health) if !health.store => Some("The store does not answer.".to_owned()),
-        Ok(health) if !health.bus => Some("The bus does not answer.".to_owned()),
-        Ok(_) => (api.lent.others_ready)().err(),
-        Err(_) => Some("The store does not answer in time.".to_owned()),
+    match tokio::time::timeout(READY_DEADLINE, (api.lent.ready)()).await {
+        Ok(ready) => ready.err(),
+        Err(_) => Some("The store or the bus does not answer in time.".to_owned()),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer};
-use loket_agent_api::{AgentApi, ApiSettings, Lent, OthersReady, RenderMetrics};
+use loket_agent_api::{AgentApi, ApiSettings, Lent, Ready, RenderMetrics};
 use loket_backbone::bus::{self, Item, Wire};
 use loket_backbone::clock::Clock;
 use loket_backbone::disk::Disks;
@@ -99,6 +99,11 @@ fn account(kind: &str, account: &str, reads_the_thread: bool) -> AccountSettings
     }
 }
 
+/// A process that can always do its work.
+pub(crate) fn well() -> Ready {
+    Arc::new(|| Box::pin(std::future::ready(Ok(()))))
+}
+
 /// Settings under which a test is not slowed down by the limits that it does not test.
 pub(crate) fn roomy() -> ApiSettings {
     ApiSettings {
@@ -138,19 +143,15 @@ impl World {
     }
 
     pub(crate) async fn with(settings: ApiSettings, kv_url: &str) -> Self {
-        Self::within(settings, kv_url, Arc::new(|| "# no recorder\n".to_owned()), Arc::new(|| Ok(()))).await
+        Self::within(settings, kv_url, Arc::new(|| "# no recorder\n".to_owned()), well()).await
     }
 
     /// On disks of the test's own.
     pub(crate) async fn with_disks(disks: Disks) -> Self {
-        let others_ready: OthersReady = Arc::new(|| Ok(()));
+        let ready = well();
         let render_metrics: RenderMetrics = Arc::new(String::new);
-        Self::lent(
-            roomy(),
-            "memory:",
-            Lent { render_metrics, others_ready, reread: Arc::new(NoReread), disks },
-        )
-        .await
+        Self::lent(roomy(), "memory:", Lent { render_metrics, ready, reread: Arc::new(NoReread), disks })
+            .await
     }
 
     /// In a process with figures and other roles of its own.
@@ -158,9 +159,9 @@ impl World {
         settings: ApiSettings,
         kv_url: &str,
         render_metrics: RenderMetrics,
-        others_ready: OthersReady,
+        ready: Ready,
     ) -> Self {
-        let lent = Lent { render_metrics, others_ready, reread: Arc::new(NoReread), disks: Disks::none() };
+        let lent = Lent { render_metrics, ready, reread: Arc::new(NoReread), disks: Disks::none() };
         Self::lent(settings, kv_url, lent).await
     }
 
@@ -200,12 +201,8 @@ impl World {
         let (hub, clock, wire, tasks) =
             (self.hub.clone(), self.clock.clone(), self.wire.clone(), Tasks::new());
         let kv = kv::open(kv_url, clock.clone()).unwrap();
-        let lent = Lent {
-            render_metrics: Arc::new(String::new),
-            others_ready: Arc::new(|| Ok(())),
-            reread: Arc::new(NoReread),
-            disks: Disks::none(),
-        };
+        let render_metrics: RenderMetrics = Arc::new(String::new);
+        let lent = Lent { render_metrics, ready: well(), reread: Arc::new(NoReread), disks: Disks::none() };
         let api = AgentApi::new(hub.clone(), kv, clock.clone(), settings, lent).unwrap();
         api.start(&tasks);
         let (base, server) = listen(&api);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use loket_agent_api::ApiSettings;
+use loket_agent_api::{ApiSettings, Ready};
 use loket_backbone::disk::{Disks, Space};
 use loket_protocol::agent::Role;
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use crate::harness::{World, eventually, roomy};
+use crate::harness::{World, eventually, roomy, well};
 
 /// A disk with room.
 const ROOM: u64 = 1 << 40;
@@ -96,7 +96,7 @@ async fn a_nearly_full_disk_refuses_writes_and_lets_reads_and_removals_through()
 #[actix_web::test]
 async fn a_panic_is_an_answer_that_says_nothing_of_the_inside() {
     let figures = Arc::new(|| panic!("the inside of the house"));
-    let world = World::within(roomy(), "memory:", figures, Arc::new(|| Ok(()))).await;
+    let world = World::within(roomy(), "memory:", figures, well()).await;
     for _ in 0..3 {
         let answer = world.get("/metrics").go().await;
         assert_eq!((answer.status, answer.code()), (500, "internal"));
@@ -109,8 +109,7 @@ async fn a_panic_is_an_answer_that_says_nothing_of_the_inside() {
 #[actix_web::test]
 async fn requests_are_counted_by_route_and_never_by_what_is_in_them() {
     let recorder = PrometheusBuilder::new().install_recorder().expect("this process has no other recorder");
-    let world =
-        World::within(roomy(), "memory:", Arc::new(move || recorder.render()), Arc::new(|| Ok(()))).await;
+    let world = World::within(roomy(), "memory:", Arc::new(move || recorder.render()), well()).await;
     let token = world.key(Role::Bot).await;
     let thread = world.thread_of("31600000001", "hello").await;
     let id = thread["id"].as_str().unwrap();
@@ -138,9 +137,9 @@ async fn requests_are_counted_by_route_and_never_by_what_is_in_them() {
 }
 
 #[actix_web::test]
-async fn ready_speaks_for_the_other_roles_of_the_process() {
-    let others = Arc::new(|| Err("The ingress has no bus.".to_owned()));
-    let world = World::within(roomy(), "memory:", Arc::new(String::new), others).await;
+async fn ready_speaks_for_all_roles_of_the_process() {
+    let ready: Ready = Arc::new(|| Box::pin(std::future::ready(Err("The ingress has no bus.".to_owned()))));
+    let world = World::within(roomy(), "memory:", Arc::new(String::new), ready).await;
     let answer = world.get("/health/ready").go().await;
     assert_eq!((answer.status, answer.code()), (503, "unavailable"));
     assert_eq!(answer.body["detail"], "The ingress has no bus. Durability is relaxed by bus.url.");

@@ -1,6 +1,7 @@
 //! The Graph API: one request, one answer, and an exact word for what is known afterwards
 //! (`reliability-contract` §3).
 
+use loket_backbone::failpoint;
 use loket_backbone::http;
 use loket_backbone::secret::Secret;
 use loket_protocol::delivery::SendClass;
@@ -180,7 +181,13 @@ async fn exchange(request: reqwest::RequestBuilder, token: &Secret) -> Result<Va
             sentence: "The access token has characters that no token has; enter it again.".to_owned(),
         })?;
     bearer.set_sensitive(true);
-    let mut response = match request.header(AUTHORIZATION, bearer).send().await {
+    failpoint!(
+        "sender.request.before",
+        GraphFailure::retry("It failed on purpose before it was sent.", None)
+    );
+    let asked = request.header(AUTHORIZATION, bearer).send().await;
+    failpoint!("sender.request.after", GraphFailure::Unconfirmed("on purpose".to_owned()));
+    let mut response = match asked {
         Ok(response) => response,
         // A connection that never stood carried nothing; after it stood, any byte may have left.
         Err(error) if error.is_connect() || error.is_builder() => {
@@ -195,10 +202,12 @@ async fn exchange(request: reqwest::RequestBuilder, token: &Secret) -> Result<Va
     };
     let status = response.status();
     let retry_after_ms = retry_after(response.headers().get(RETRY_AFTER));
+    failpoint!("sender.response.before", GraphFailure::Unconfirmed("on purpose".to_owned()));
     let answer = match body_of(&mut response).await {
         Ok(bytes) => json::parse(&bytes).map_err(|_| "the answer could not be read"),
         Err(why) => Err(why),
     };
+    failpoint!("sender.response.after", GraphFailure::Unconfirmed("on purpose".to_owned()));
     if let Ok(answer) = &answer
         && let Some(error) = graph_error(answer, status, retry_after_ms)
     {

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use loket_protocol::asks::{Signal, SignalReply};
 use loket_protocol::contact::{Handle, HandleKind};
+use loket_protocol::time::Timestamp;
 use loket_protocol::topics::SIGNALS;
 use serde_json::{Value, json};
 
@@ -33,10 +35,10 @@ fn shop() -> Value {
 async fn what_is_not_configured_is_absent_and_what_is_unknown_is_refused() {
     let ground = Ground::new().await;
     let none = build(&ground, json!({})).unwrap();
-    assert!(none.channels().is_empty() && none.accounts().is_empty());
+    assert!(none.channels().by_name().is_empty() && none.channels().accounts().is_empty());
     let one = build(&ground, shop()).unwrap();
-    assert_eq!(one.accounts().len(), 1);
-    assert_eq!(one.accounts()[0].channel.to_string(), "webchat:shop");
+    assert_eq!(one.channels().accounts().len(), 1);
+    assert_eq!(one.channels().accounts()[0].channel.to_string(), "webchat:shop");
     let unknown = build(&ground, json!({"telegram": {}})).err().unwrap();
     assert!(unknown.contains("telegram") && unknown.contains("whatsapp"), "{unknown}");
     let open = json!({"whatsapp": {"accounts": {"main": {"phone_number_id": "1", "access_token": "t"}}}});
@@ -80,11 +82,11 @@ async fn a_parked_body_is_read_again_and_junk_is_none() {
     let whatsapp: Value = serde_json::from_str(text).unwrap();
     let connectors = build(&ground, json!({"whatsapp": whatsapp["section"]})).unwrap();
     let body = include_bytes!("../channels/whatsapp/fixtures/text.json");
-    let received = connectors.reread("whatsapp", body, Timestamp::from_millis(1)).unwrap();
+    let received = connectors.channels().reread("whatsapp", body, Timestamp::from_millis(1)).unwrap();
     assert_eq!((received.events.len(), received.problems.len()), (1, 0));
-    assert!(connectors.reread("whatsapp", b"junk", Timestamp::from_millis(1)).is_none());
-    assert!(connectors.reread("telegram", body, Timestamp::from_millis(1)).is_none());
-    assert!(connectors.reread("webchat", body, Timestamp::from_millis(1)).is_none());
+    assert!(connectors.channels().reread("whatsapp", b"junk", Timestamp::from_millis(1)).is_none());
+    assert!(connectors.channels().reread("telegram", body, Timestamp::from_millis(1)).is_none());
+    assert!(connectors.channels().reread("webchat", body, Timestamp::from_millis(1)).is_none());
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use loket_backbone::failpoint;
 use loket_protocol::channel::ChannelAccount;
 use loket_protocol::event::EventType;
 use loket_protocol::ids::{IdentityId, MessageId, ParkedId, ThreadId};
@@ -166,7 +167,9 @@ async fn claim<'a>(
             *before.applied.absorbed.entry(event.channel.kind.to_string()).or_default() += 1;
         }
     }
+    failpoint!("hub.ingest.inbox.before", StoreError::Passing("on purpose".to_owned()));
     let fresh: HashSet<String> = look(tx, &claimed, before).await?.into_iter().collect();
+    failpoint!("hub.ingest.inbox.after", StoreError::Passing("on purpose".to_owned()));
     if fresh.len() == claimed.len() {
         return Ok(claimed);
     }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use loket_backbone::failpoint;
 use loket_protocol::channel::ChannelAccount;
 use loket_protocol::contact::{Handle, HandleKind};
 use loket_protocol::delivery::MessageStatus;
@@ -233,7 +234,9 @@ impl Batch<'_> {
         if drafts.is_empty() {
             return Ok(());
         }
+        failpoint!("hub.ingest.thread.before", StoreError::Passing("on purpose".to_owned()));
         let mut numbers = self.draw(&drafts).await?;
+        failpoint!("hub.ingest.thread.after", StoreError::Passing("on purpose".to_owned()));
         let mut opened = HashMap::new();
         let mut places = Vec::with_capacity(drafts.len());
         for draft in &mut drafts {
@@ -251,7 +254,9 @@ impl Batch<'_> {
             }
             *next += 1;
         }
+        failpoint!("hub.ingest.message.before", StoreError::Passing("on purpose".to_owned()));
         let shown = self.write(&drafts, marked).await?;
+        failpoint!("hub.ingest.message.after", StoreError::Passing("on purpose".to_owned()));
         let mut entries = Vec::with_capacity(drafts.len() + opened.len());
         for ((draft, seq), message) in drafts.iter().zip(places).zip(&shown) {
             let thread = message.thread_id;

@@ -2,8 +2,10 @@
 //!
 //! A batch is one transaction. A batch that fails is done again one by one. An item that was leased
 //! before is taken alone, and its turn is counted, committed, before it is touched: so a crash in
-//! company costs the others one turn, and only the guilty one reaches the limit and is parked. While
-//! the store itself is in trouble nothing is leased and nobody is blamed.
+//! company costs the others one turn, and only the guilty one reaches the limit and is parked. Alone
+//! means alone in the process, whatever its topic: otherwise an item that is taken together with the
+//! guilty one each time would share its guilt. While the store itself is in trouble nothing is leased
+//! and nobody is blamed.
 
 mod batch;
 mod carry;
@@ -28,8 +30,9 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use loket_backbone::bus::{Item, Lease, ack_all};
-use loket_backbone::random;
 use loket_backbone::tasks::Tasks;
+use loket_backbone::{failpoint, random};
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::hub::Inner;
@@ -48,14 +51,19 @@ const BATCH_DEADLINE: Duration = Duration::from_secs(20);
 const PASSING_TRIES: u32 = 5;
 /// The turn at which an item is parked.
 const TURNS_MAX: i64 = 5;
+/// After this turn it is parked without a placeholder in its thread: the process ended twice while one
+/// was made.
+const PLACEHOLDER_TURNS_MAX: i64 = TURNS_MAX + 1;
 
 /// How long whole callbacks gather on the bus for one commit.
 const GATHER: Duration = Duration::from_millis(250);
 
 /// Starts the workers of each topic that is read into the store.
 pub(crate) fn start(inner: &Arc<Inner>, tasks: &Tasks) {
+    let suspect = Arc::new(Mutex::new(()));
     for kind in Kind::ALL.into_iter().flat_map(|kind| std::iter::repeat_n(kind, kind.workers())) {
-        let worker = Worker { inner: Arc::clone(inner), kind, stop: tasks.stop_sign() };
+        let (inner, suspect) = (Arc::clone(inner), Arc::clone(&suspect));
+        let worker = Worker { inner, kind, suspect, stop: tasks.stop_sign() };
         tasks.spawn(kind.topic(), async move { worker.run().await });
     }
 }
@@ -63,6 +71,8 @@ pub(crate) fn start(inner: &Arc<Inner>, tasks: &Tasks) {
 struct Worker {
     inner: Arc<Inner>,
     kind: Kind,
+    /// Held by the one that has an item in hand which was leased before.
+    suspect: Arc<Mutex<()>>,
     stop: CancellationToken,
 }
 
@@ -82,12 +92,14 @@ impl Worker {
         let mut failures = 0;
         let bus = Arc::clone(self.inner.wire.bus());
         loop {
+            failpoint!("hub.ingest.lease.before" if self.kind == Kind::Inbound);
             let taken = tokio::select! {
                 () = self.stop.cancelled() => return,
                 taken = bus.lease(self.kind.topic(), self.kind.group(), self.kind.batch_max()) => taken,
             };
             match taken {
                 Ok(leases) => {
+                    failpoint!("hub.ingest.lease.after" if self.kind == Kind::Inbound);
                     failures = 0;
                     let is_full = leases.len() >= self.kind.batch_max();
                     self.handle(leases).await;
@@ -122,7 +134,7 @@ impl Worker {
             match self.attempt(&items, BATCH_DEADLINE, false).await {
                 Tried::Done(applied) => {
                     applied.count();
-                    ack_all(first).await;
+                    self.acknowledge(first).await;
                 }
                 Tried::Stopped => return,
                 Tried::Failed(_) | Tried::Unfit(_) => {
@@ -142,22 +154,23 @@ impl Worker {
     async fn alone(&self, lease: Box<dyn Lease>) {
         let topic = self.kind.topic();
         let is_suspect = lease.leased_before();
+        let _alone = if is_suspect { Some(self.suspect.lock().await) } else { None };
         if is_suspect {
             let Some((turns, error)) = self.count_turn(lease.item()).await else { return };
             if turns >= TURNS_MAX {
                 let error =
                     error.unwrap_or_else(|| "the process ended while it was at work on it".to_owned());
                 let unfit = Unfit::poison(format!("failed {turns} times, the last time: {error}"));
-                self.park(lease, unfit).await;
+                self.park(lease, unfit, turns <= PLACEHOLDER_TURNS_MAX).await;
                 return;
             }
         }
         match self.attempt(&[lease.item()], ITEM_DEADLINE, is_suspect).await {
             Tried::Done(applied) => {
                 applied.count();
-                ack_all(vec![lease]).await;
+                self.acknowledge(vec![lease]).await;
             }
-            Tried::Unfit(unfit) => self.park(lease, unfit).await,
+            Tried::Unfit(unfit) => self.park(lease, unfit, true).await,
             Tried::Failed(error) => {
                 metrics::counter!("loket_ingest_failed_total", "topic" => topic).increment(1);
                 // Its id may hold an address of the customer; the trace leads to it as well.
@@ -220,11 +233,26 @@ impl Worker {
             Ok::<_, Trouble>(applied)
         };
         let applied = tokio::time::timeout(deadline, carried).await.map_err(|_| Trouble::Late)??;
+        failpoint!("hub.ingest.commit.before" if self.kind == Kind::Inbound, Trouble::Late);
+        failpoint!("hub.report.commit.before" if self.kind == Kind::Reports, Trouble::Late);
         tx.commit().await?;
+        failpoint!("hub.ingest.commit.after" if self.kind == Kind::Inbound, Trouble::Late);
+        failpoint!("hub.report.commit.after" if self.kind == Kind::Reports, Trouble::Late);
         if may_free {
             self.inner.kick.notify_one();
         }
         Ok(applied)
+    }
+
+    /// Takes items off the bus whose effect is committed.
+    async fn acknowledge(&self, leases: Vec<Box<dyn Lease>>) {
+        failpoint!("hub.ingest.ack.before" if self.kind == Kind::Inbound);
+        failpoint!("hub.park.ack.before" if self.kind == Kind::Problems);
+        failpoint!("hub.report.ack.before" if self.kind == Kind::Reports);
+        ack_all(leases).await;
+        failpoint!("hub.ingest.ack.after" if self.kind == Kind::Inbound);
+        failpoint!("hub.park.ack.after" if self.kind == Kind::Problems);
+        failpoint!("hub.report.ack.after" if self.kind == Kind::Reports);
     }
 
     async fn wait_for_store(&self, error: &StoreError, waits: u32) {
@@ -272,9 +300,8 @@ impl Worker {
 
     /// Sets an item aside with its raw payload, and only then acknowledges it. The placeholder in
     /// the thread is left out when making it fails too.
-    async fn park(&self, lease: Box<dyn Lease>, unfit: Unfit) {
+    async fn park(&self, lease: Box<dyn Lease>, unfit: Unfit, mut with_placeholder: bool) {
         let mut waits = 0;
-        let mut with_placeholder = true;
         loop {
             let work =
                 AssertUnwindSafe(self.park_once(lease.item(), &unfit, with_placeholder)).catch_unwind();
@@ -290,7 +317,7 @@ impl Worker {
                 return;
             }
         }
-        ack_all(vec![lease]).await;
+        self.acknowledge(vec![lease]).await;
     }
 
     async fn park_once(&self, item: &Item, unfit: &Unfit, with_placeholder: bool) -> Result<(), StoreError> {

@@ -1,6 +1,7 @@
 //! Replies: from what an agent, a bot or a program wants to say to rows that wait to be sent, in one
 //! transaction (`reliability-contract` §3, step 1).
 
+use loket_backbone::failpoint;
 use loket_protocol::agent::Role;
 use loket_protocol::asks::VisitorWake;
 use loket_protocol::channel::AccountSettings;
@@ -81,11 +82,13 @@ impl Hub {
             ));
         }
         let status = idem.as_ref().map_or(201, |idem| idem.status);
+        failpoint!("api.begin.before", HubError::Unavailable("on purpose".to_owned()));
         let mut tx = self.inner().store.begin().await?;
         let once = match self.begin_once(&mut tx, &by.id(), idem).await? {
             Begun::Fresh(once) => once,
             Begun::Before { status, body } => return Ok(Written::Replayed { status, body }),
         };
+        failpoint!("api.begin.after", HubError::Unavailable("on purpose".to_owned()));
         let row = threads::row(&mut tx, thread).await?.ok_or(HubError::NotFound("thread"))?;
         if let Some(before) = said_before(&mut tx, &row, by, &new).await? {
             return Ok(Written::Replayed { status, body: text_of(&before)? });
@@ -94,7 +97,9 @@ impl Hub {
         let visitor = visitor_of(&chosen);
         let message = self.write_reply(&mut tx, by, &row, &new, &chosen, pointed).await?;
         self.done(&mut tx, once, &message).await?;
+        failpoint!("api.commit.before", HubError::Unavailable("on purpose".to_owned()));
         tx.commit().await?;
+        failpoint!("api.commit.after", HubError::Unavailable("on purpose".to_owned()));
         metrics::counter!("loket_reply_accepted_total", "channel" => chosen.account.channel.kind.to_string())
             .increment(1);
         match visitor {

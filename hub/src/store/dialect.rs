@@ -198,7 +198,7 @@ fn claim(path: &Path) -> Result<File, StoreError> {
     lock_path.push(".lock");
     let lock_path = PathBuf::from(lock_path);
     let lock = open(&lock_path).map_err(|error| refuse("open", &lock_path, &error))?;
-    match lock.try_lock() {
+    match loket_backbone::disk::lock_alone(&lock) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             return Err(StoreError::Refused(format!(

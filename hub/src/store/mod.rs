@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use loket_backbone::clock::Clock;
+use loket_backbone::failpoint;
 use loket_protocol::channel::ChannelAccount;
 use loket_protocol::ids::Id;
 use loket_protocol::time::Timestamp;
@@ -116,10 +117,12 @@ impl Store {
                     }
                     other => other,
                 })?;
+                failpoint!("migrate.step.before", StoreError::Passing("on purpose".to_owned()));
                 dialect::sqlite_migrator()
                     .run(file.writer.lock().await.open()?)
                     .await
                     .map_err(|error| migration_error(&error))?;
+                failpoint!("migrate.step.after", StoreError::Passing("on purpose".to_owned()));
                 Backend::Sqlite(file)
             }
             Location::Postgres(url) => {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt as _, TryStreamExt as _};
+use loket_backbone::failpoint;
 use sqlx::migrate::Migrator;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgSslMode, Postgres};
@@ -157,7 +158,9 @@ impl Server {
         let address = Address::of(url)?;
         let mut first = connect(&address).await?;
         check(&mut first, &address).await?;
+        failpoint!("migrate.step.before", StoreError::Passing("on purpose".to_owned()));
         migrate(&mut first, migrator).await?;
+        failpoint!("migrate.step.after", StoreError::Passing("on purpose".to_owned()));
         // Closing politely is of no use to anybody but the server's log.
         let _ = first.close().await;
         let news = Arc::new(News::new());

@@ -28,6 +28,12 @@ pub(crate) async fn depose(tx: &mut Tx) -> Result<(), StoreError> {
     sql("UPDATE sequencer SET expires_at = 0").later(tx).await
 }
 
+/// Gives the right up, so that another process takes it over at once.
+pub(crate) async fn resign(tx: &mut Tx, holder: &str) -> Result<(), StoreError> {
+    sql("UPDATE sequencer SET expires_at = 0 WHERE holder = $1").bind(holder).run(tx).await?;
+    Ok(())
+}
+
 /// Numbers up to `limit` entries that have no number yet, in the order of their rows, in a transaction
 /// of its own. Answers how many; `None` when the epoch is over and somebody else numbers now.
 pub(crate) async fn number(store: &Store, epoch: i64, limit: u32) -> Result<Option<i64>, StoreError> {

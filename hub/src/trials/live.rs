@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::world::{World, eventually, whatsapp};
 use crate::UnconfirmedPolicy;
+use crate::store::sequencer;
 
 /// What the provider took.
 #[derive(Default)]
@@ -193,4 +194,25 @@ async fn the_dispatcher_stops_when_it_is_told_to() {
     stop.cancel();
     let done = tokio::time::timeout(Duration::from_secs(5), world.hub.clone().dispatch(stop)).await;
     assert!(done.is_ok());
+}
+
+#[tokio::test]
+async fn a_hub_that_stops_leaves_the_numbering_to_another_at_once() {
+    let world = World::new().await;
+    let tasks = Tasks::new();
+    world.hub.start(&tasks);
+    let anna = world.anna().await;
+    world.says(&world.agent(), anna, "Dag!").await;
+    let numbered = || async { world.hub.health().await.unnumbered == 0 };
+    eventually("all is numbered", numbered).await;
+    let elects = async |holder: &str| {
+        let mut tx = world.hub.inner().store.begin().await.expect("a turn");
+        let until = tx.now().plus_millis(10_000);
+        let epoch = sequencer::elect(&mut tx, holder, until).await.expect("asked");
+        tx.commit().await.expect("committed");
+        epoch.is_some()
+    };
+    assert!(!elects("another").await, "while it runs the right is its own");
+    assert!(tasks.stop(Duration::from_secs(10)).await);
+    assert!(elects("another").await, "and then anybody's, without waiting for the lease to run out");
 }

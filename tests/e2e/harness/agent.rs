@@ -34,10 +34,15 @@ impl AgentClient {
 
     /// GET; the status and the JSON.
     pub(crate) async fn look(&self, path: &str) -> (u16, Value) {
+        self.try_look(path).await.expect("an answer")
+    }
+
+    /// GET; nothing when the process is away.
+    pub(crate) async fn try_look(&self, path: &str) -> Option<(u16, Value)> {
         let request = self.http.get(format!("{}{path}", self.base)).bearer_auth(&self.token);
-        let answer = request.send().await.expect("an answer");
+        let answer = request.send().await.ok()?;
         let status = answer.status().as_u16();
-        (status, answer.json().await.unwrap_or(Value::Null))
+        Some((status, answer.json().await.unwrap_or(Value::Null)))
     }
 
     /// GET that must go well.
@@ -49,6 +54,11 @@ impl AgentClient {
 
     /// POST with an idempotency key; the status and the JSON.
     pub(crate) async fn post(&self, path: &str, key: &str, body: &Value) -> (u16, Value) {
+        self.try_post(path, key, body).await.expect("an answer")
+    }
+
+    /// POST with an idempotency key; nothing when the process is away.
+    pub(crate) async fn try_post(&self, path: &str, key: &str, body: &Value) -> Option<(u16, Value)> {
         let answer = self
             .http
             .post(format!("{}{path}", self.base))
@@ -57,9 +67,9 @@ impl AgentClient {
             .json(body)
             .send()
             .await
-            .expect("an answer");
+            .ok()?;
         let status = answer.status().as_u16();
-        (status, answer.json().await.unwrap_or(Value::Null))
+        Some((status, answer.json().await.unwrap_or(Value::Null)))
     }
 
     /// All items of a list, over its pages.

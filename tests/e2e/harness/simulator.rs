@@ -1,15 +1,18 @@
 //! Meta's platforms and customers' phones: `loket simulate` as a process, on the world's own settings.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::eventually;
 
-/// A running simulator. Dropping it kills the process.
+/// A running simulator. Dropping the last of its clones kills the process.
+#[derive(Clone)]
 pub(crate) struct Simulator {
-    _child: tokio::process::Child,
+    _child: Arc<tokio::process::Child>,
     http: reqwest::Client,
     base: String,
 }
@@ -25,7 +28,7 @@ impl Simulator {
             .kill_on_drop(true)
             .spawn()
             .expect("the program");
-        let simulator = Self { _child: child, http, base: format!("http://127.0.0.1:{port}") };
+        let simulator = Self { _child: Arc::new(child), http, base: format!("http://127.0.0.1:{port}") };
         eventually("the simulator listens", || async {
             let answer = simulator.http.get(simulator.url("/sim/v1/health")).send().await.ok()?;
             answer.status().is_success().then_some(())
@@ -62,6 +65,39 @@ impl Simulator {
         assert_eq!(status.as_u16(), 201, "{what}: {body}");
         let ids = body["message_ids"].as_array().expect("ids");
         ids.iter().map(|id| id.as_str().expect("an id").to_owned()).collect()
+    }
+
+    /// Somebody new on WhatsApp, called by this name.
+    pub(crate) async fn meets(&self, customer: &str) {
+        let new = json!({"id": customer, "name": customer});
+        let answer =
+            self.http.post(self.url("/sim/v1/customers")).json(&new).send().await.expect("an answer");
+        assert_eq!(answer.status().as_u16(), 201, "{customer}");
+    }
+
+    /// Takes the platform's limits away, and repeats callbacks soon.
+    pub(crate) async fn hurries(&self) {
+        let rules = json!({"pair_burst": 0, "number_per_second": 0, "retry_ms": 20, "retry_ms_max": 100,
+            "callbacks_at_once": 16});
+        self.put("/sim/v1/rules", &rules).await;
+    }
+
+    /// How many copies of each of our messages the platform took, by outbox id.
+    pub(crate) async fn copies(&self) -> BTreeMap<String, u64> {
+        let told = self.get("/sim/v1/copies").await;
+        assert_eq!(told["forgotten"], 0, "the simulator remembers every request");
+        serde_json::from_value(told["copies"].clone()).expect("counts")
+    }
+
+    /// Waits until every callback was answered 200.
+    pub(crate) async fn has_told_all(&self) {
+        eventually("all callbacks are answered 200", || async {
+            let standing = self.get("/sim/v1/callbacks").await;
+            let items = standing["items"].as_array().expect("items");
+            assert!(items.iter().all(|item| item["dropped"] == 0), "{standing}");
+            items.iter().all(|item| item["waiting"] == 0).then_some(())
+        })
+        .await;
     }
 
     /// A customer writes.

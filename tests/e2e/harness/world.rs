@@ -1,29 +1,42 @@
-//! One installation: the program as a process, its data in a folder that goes with it.
+//! One installation: the program as one process or several, on ground of its own.
 
 use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::time::Duration;
 
+use super::ground::Ground;
 use super::meta::{APP_ID, APP_SECRET, INSTAGRAM, OTHER_PAGE, OTHER_PHONE_NUMBER, PAGE, PHONE_NUMBER};
-use super::{AgentClient, DEADLINE, Meta, Simulator, eventually};
+use super::process::Process;
+use super::{AgentClient, DEADLINE, Kind, Meta, Simulator, eventually};
+
+/// Between two looks for rest.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// How long several processes must look at rest: what one of them says of the bus is right within a
+/// second (`reliability-contract` §9, B13), because what is on its way to another is nowhere meanwhile.
+const REST: Duration = Duration::from_millis(1200);
+/// What the role `connectors` serves.
+const PUBLIC: [&str; 2] = ["/callbacks", "/webchat"];
 
 /// What an installation is started with.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Options {
     /// With Meta's platforms and customers' phones; without, nobody listens at the Graph API.
     pub simulator: bool,
+    /// Where it is, if that must be known before; otherwise anywhere.
+    pub simulator_port: Option<u16>,
     /// More settings, as `section.key=value`.
     pub sets: Vec<String>,
 }
 
-/// A running installation. Dropping it kills the process; [`World::finish`] also checks it.
+/// A running installation. Dropping it kills its processes; [`World::finish`] also checks it.
 pub(crate) struct World {
+    // Before the ground, so that nobody stands on it when it goes.
+    processes: Vec<Process>,
+    ground: Ground,
     folder: tempfile::TempDir,
-    port: u16,
     options: Options,
-    child: Option<tokio::process::Child>,
     http: reqwest::Client,
     passwords: Vec<(String, String)>,
     simulator: Option<Simulator>,
@@ -31,28 +44,38 @@ pub(crate) struct World {
 }
 
 /// A port that was free a moment ago.
-pub(super) fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port()
 }
 
 impl World {
     /// A fresh installation with an admin, running.
-    pub(crate) async fn start(options: Options) -> Self {
+    pub(crate) async fn start(kind: Kind, options: Options) -> Self {
         // Another test of this process may have installed it: as good.
         let _already = rustls::crypto::ring::default_provider().install_default();
         // Beside the build and not in the system's place for temporary files, which may be kept in memory.
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
         std::fs::write(folder.path().join("master.key"), "0123456789abcdefghijklmnopqrstuv").expect("a key");
-        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let simulator_port = options.simulator_port.unwrap_or_else(free_port);
+        let process = |name: &str, roles| Process::new(name, roles, free_port(), folder.path());
+        let processes = match kind {
+            Kind::Embedded | Kind::Services => vec![process("loket", None)],
+            Kind::Split => vec![
+                process("connectors", Some("connectors")),
+                process("hub-1", Some("hub")),
+                process("hub-2", Some("hub")),
+                process("agent-api", Some("agent-api")),
+            ],
+        };
         let mut world = Self {
+            processes,
+            ground: Ground::new(kind, folder.path()).await,
             folder,
-            port: free_port(),
             options,
-            child: None,
-            http,
+            http: reqwest::Client::builder().no_proxy().build().expect("a client"),
             passwords: Vec::new(),
             simulator: None,
-            simulator_port: free_port(),
+            simulator_port,
         };
         world.write_settings();
         if world.options.simulator {
@@ -109,18 +132,12 @@ origins = ["{origin}"]
         self.folder.path().join("loket.toml")
     }
 
-    /// The store's file.
-    pub(crate) fn store_path(&self) -> PathBuf {
-        self.folder.path().join("loket.db")
-    }
-
     fn arguments(&self) -> Vec<String> {
         let folder = self.folder.path().display();
         let mut sets = vec![
-            format!("http.listen=127.0.0.1:{}", self.port),
-            format!("api.listen=127.0.0.1:{}", self.port),
-            format!("store.url=sqlite:{folder}/loket.db"),
-            format!("bus.url=embedded:{folder}/bus"),
+            format!("store.url={}", self.ground.store),
+            format!("bus.url={}", self.ground.bus),
+            format!("kv.url={}", self.ground.kv),
             format!("secrets.master_key_file={folder}/master.key"),
             // Journeys look far more often than a person would.
             "api.requests_per_minute=0".to_owned(),
@@ -153,52 +170,97 @@ origins = ["{origin}"]
         self.passwords.push((login.to_owned(), password));
     }
 
-    /// Starts the process (again) and waits until it is ready.
+    /// Starts all processes (again) and waits until they are ready.
     pub(crate) async fn run(&mut self) {
         self.spawn();
         self.ready().await;
     }
 
-    /// Starts the process and does not wait.
-    pub(crate) fn spawn(&mut self) {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).expect("a log");
-        let child = tokio::process::Command::new(env!("CARGO_BIN_EXE_loket"))
-            .args(self.arguments())
-            .arg("serve")
-            .stdout(Stdio::null())
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .expect("the program");
-        self.child = Some(child);
-    }
-
-    /// Waits until the process can do its work.
-    pub(crate) async fn ready(&mut self) {
-        let (http, url) = (self.http.clone(), self.url("/health/ready"));
-        eventually("the process is ready", || {
-            let request = http.get(&url).send();
-            async move { request.await.ok().filter(|answer| answer.status().is_success()) }
-        })
-        .await;
-    }
-
-    /// `kill -9`.
-    pub(crate) async fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            child.kill().await.expect("it can be killed");
+    /// From their next start on processes fail where these failpoints say; nowhere when it is empty.
+    #[cfg(feature = "failpoints")]
+    pub(crate) fn arm(&mut self, failpoints: &str) {
+        for process in &mut self.processes {
+            failpoints.clone_into(&mut process.failpoints);
         }
     }
 
-    /// SIGTERM, and its exit.
+    /// Waits for a process to end by itself; false when all live on.
+    #[cfg(feature = "failpoints")]
+    pub(crate) async fn aborts(&mut self, within: Duration) -> bool {
+        let ended = self.processes.iter_mut().map(|process| Box::pin(process.aborts()));
+        tokio::time::timeout(within, futures_util::future::select_all(ended)).await.is_ok()
+    }
+
+    /// Starts the processes that do not run, and does not wait.
+    pub(crate) fn spawn(&mut self) {
+        let arguments = self.arguments();
+        for process in &mut self.processes {
+            process.spawn(&arguments);
+        }
+    }
+
+    /// One process, to be killed or stopped.
+    pub(crate) fn process(&mut self, name: &str) -> &mut Process {
+        let mut processes = self.processes.iter_mut();
+        processes.find(|process| process.name == name).expect("a process of this world")
+    }
+
+    /// Starts a process again that was killed or stopped, and waits until it is ready.
+    pub(crate) async fn run_again(&mut self, name: &str) {
+        let arguments = self.arguments();
+        self.process(name).spawn(&arguments);
+        self.ready().await;
+    }
+
+    /// Waits until every process can do its work.
+    async fn ready(&mut self) {
+        for process in &mut self.processes {
+            let url = format!("http://127.0.0.1:{}/health/ready", process.port);
+            let end = tokio::time::Instant::now() + DEADLINE;
+            let what = format!("{} is ready", process.name);
+            eventually(&what, || {
+                assert!(!process.has_ended(), "{} has ended: {}", process.name, process.log());
+                assert!(tokio::time::Instant::now() < end, "{what} not in time: {}", process.log());
+                let request = self.http.get(&url).send();
+                async move { request.await.ok().filter(|answer| answer.status().is_success()) }
+            })
+            .await;
+        }
+    }
+
+    /// `kill -9`, all processes.
+    pub(crate) async fn kill(&mut self) {
+        for process in &mut self.processes {
+            process.kill().await;
+        }
+    }
+
+    /// `kill -9` for the processes that run this role.
+    pub(crate) async fn kill_the(&mut self, role: &str) {
+        for process in self.processes.iter_mut().filter(|process| process.runs(role)) {
+            process.kill().await;
+        }
+    }
+
+    /// Stops one of the processes that run this role in order, and starts it again; the next one, the next
+    /// `time`.
+    pub(crate) async fn restart(&mut self, role: &str, time: u64) {
+        let mut running: Vec<_> = self.processes.iter_mut().filter(|process| process.runs(role)).collect();
+        let place = usize::try_from(time).expect("few") % running.len();
+        running[place].stop().await;
+        self.run().await;
+    }
+
+    /// SIGTERM, and the exit, one process after the other.
     pub(crate) async fn stop(&mut self) {
-        let Some(mut child) = self.child.take() else { return };
-        let pid = child.id().expect("it runs").to_string();
-        let told = Command::new("kill").args(["-TERM", &pid]).status().expect("kill");
-        assert!(told.success());
-        let ended = tokio::time::timeout(Duration::from_secs(30), child.wait()).await;
-        let status = ended.expect("it stops within 30 s").expect("a status");
-        assert!(status.success(), "an orderly stop ends well: {status}\n{}", self.log());
+        for process in &mut self.processes {
+            process.stop().await;
+        }
+    }
+
+    /// Damages a row of the store by hand.
+    pub(crate) async fn damage(&self, statement: &'static str) {
+        assert!(self.ground.damage(statement).await > 0, "nothing was damaged by {statement}");
     }
 
     /// Stops it in order and checks that nothing is lost or doubled.
@@ -209,18 +271,16 @@ origins = ["{origin}"]
         assert!(verdict.status.success(), "loket verify: {text}{}", String::from_utf8_lossy(&verdict.stderr));
     }
 
-    fn log_path(&self) -> PathBuf {
-        self.folder.path().join("loket.log")
-    }
-
-    /// Everything that the process has written.
+    /// Everything that the processes have written.
     pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+        self.processes.iter().map(Process::log).collect()
     }
 
-    /// An address of the installation.
+    /// An address of the installation: of the process that serves it.
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
+        let is_public = PUBLIC.iter().any(|public| path.starts_with(public));
+        let by = if is_public { self.processes.first() } else { self.processes.last() };
+        format!("http://127.0.0.1:{}{path}", by.expect("a process").port)
     }
 
     /// Meta's platforms and customers' phones.
@@ -249,10 +309,21 @@ origins = ["{origin}"]
 impl World {
     /// Waits until nothing is underway: the bus is empty and the log is numbered.
     pub(crate) async fn settled(&self, agent: &AgentClient) {
+        let is_alone = self.processes.len() == 1;
+        self.rests(agent, if is_alone { Duration::ZERO } else { REST }).await;
+    }
+
+    /// The same without being sure of it: between steps that may overlap a little.
+    pub(crate) async fn settled_for_now(&self, agent: &AgentClient) {
+        self.rests(agent, Duration::ZERO).await;
+    }
+
+    async fn rests(&self, agent: &AgentClient, rest: Duration) {
         // An item is on the bus until its effects are committed, and an entry is without a number until
         // the sequencer saw it: so both at once mean rest.
         let (mut last, mut fewest) = (serde_json::Value::Null, u64::MAX);
         let mut end = tokio::time::Instant::now() + DEADLINE;
+        let mut quiet_since = None;
         loop {
             let (status, health) = agent.look("/health/status").await;
             if status == 200 {
@@ -261,8 +332,14 @@ impl World {
             let topics = last["topics"].as_object();
             let waiting =
                 topics.map_or(u64::MAX, |all| all.values().filter_map(|t| t["items"].as_u64()).sum());
+            let now = tokio::time::Instant::now();
             if waiting == 0 && last["unnumbered"] == 0 {
-                return;
+                if now.duration_since(*quiet_since.get_or_insert(now)) >= rest {
+                    return;
+                }
+                tokio::time::sleep(LOOK_AGAIN).await;
+            } else {
+                quiet_since = None;
             }
             // A backlog may take its time as long as it grows smaller.
             if waiting < fewest {

@@ -56,7 +56,9 @@ pub(super) async fn keep(shared: Arc<Shared>, publisher: Arc<Publisher>, stop: C
         };
         match connected {
             Ok((link, fate)) => {
+                let begun = shared.clock.instant();
                 let end = run(&shared, &publisher, &link, fate, &stop).await;
+                backoff.lived(shared.clock.instant().duration_since(begun));
                 link.cut();
                 for lane in &shared.lanes {
                     lane.detach(matches!(end, End::Held(_)));
@@ -69,14 +71,10 @@ pub(super) async fn keep(shared: Arc<Shared>, publisher: Arc<Publisher>, stop: C
                             topic = lane,
                             "items are held for too long; they go back to the broker until somebody leases again"
                         );
-                        backoff = Backoff::default();
                     }
-                    End::Lost(why, was_good) => {
+                    End::Lost(why) => {
                         metrics::counter!("loket_bus_reconnects_total", "for" => "consuming").increment(1);
                         tracing::warn!(why, "the consuming connection is lost; connecting again");
-                        if was_good {
-                            backoff = Backoff::default();
-                        }
                     }
                 }
             }
@@ -93,8 +91,8 @@ enum End {
     Closed,
     /// Somebody holds items of this lane and says nothing.
     Held(String),
-    /// Why, and whether consuming had begun.
-    Lost(String, bool),
+    /// Why.
+    Lost(String),
 }
 
 async fn run(
@@ -106,7 +104,7 @@ async fn run(
 ) -> End {
     let control = match link.channel().await {
         Ok(control) => control,
-        Err(error) => return End::Lost(error.to_string(), false),
+        Err(error) => return End::Lost(error.to_string()),
     };
     let census = census::answer(shared, publisher, link);
     tokio::pin!(census);
@@ -143,8 +141,8 @@ async fn run(
                     return end;
                 }
             }
-            why = fate.lost() => return End::Lost(why, true),
-            why = &mut census => return End::Lost(why, true),
+            why = fate.lost() => return End::Lost(why),
+            why = &mut census => return End::Lost(why),
             () = shared.wanted.notified() => {}
             () = stop.cancelled(), if pumps.is_empty() => return End::Closed,
         }
@@ -176,7 +174,7 @@ async fn serve(
     };
     match begun {
         Ok(reader) => reader.run(shared, stop).await,
-        Err(error) => End::Lost(error.to_string(), false),
+        Err(error) => End::Lost(error.to_string()),
     }
 }
 
@@ -216,14 +214,14 @@ impl Reader {
                 }
                 came = self.deliveries.next() => {
                     if let Err(why) = self.take_up(shared, came) {
-                        return End::Lost(why, true);
+                        return End::Lost(why);
                     }
                 }
                 Some(look) = self.looks.recv() => {
                     match self.look(shared).await {
                         // Whoever no longer waits for it is no error.
                         Ok(seen) => drop(look.send(seen)),
-                        Err(why) => return End::Lost(why, true),
+                        Err(why) => return End::Lost(why),
                     }
                 }
                 () = self.lane.settled.notified() => {
@@ -231,7 +229,7 @@ impl Reader {
                         tokio::time::sleep(ACK_GATHER).await;
                     }
                     if let Err(error) = acknowledge(&self.lane, &self.channel).await {
-                        return End::Lost(error.to_string(), true);
+                        return End::Lost(error.to_string());
                     }
                 }
             }
@@ -300,7 +298,7 @@ impl Watch {
         }
         let looks = join_all(lane.queues.iter().map(|queue| look(control, queue)));
         let Ok(seen) = tokio::time::timeout(LOOK_DEADLINE, looks).await else {
-            return Some(End::Lost("the broker does not say how full its queues are".to_owned(), true));
+            return Some(End::Lost("the broker does not say how full its queues are".to_owned()));
         };
         let mut ready_in_all = 0;
         let now = lane.traffic();
@@ -308,7 +306,7 @@ impl Watch {
         for ((((seen, queue), now), before), silent) in all {
             let (ready, consumers) = match seen {
                 Ok(seen) => seen,
-                Err(error) => return Some(End::Lost(error.to_string(), true)),
+                Err(error) => return Some(End::Lost(error.to_string())),
             };
             ready_in_all += ready;
             // One that never got anything may be waiting for its turn behind another process.
@@ -320,10 +318,7 @@ impl Watch {
             if *silent >= SILENT_LOOKS {
                 metrics::counter!("loket_bus_silent_consumers_total", "topic" => lane.name.clone())
                     .increment(1);
-                return Some(End::Lost(
-                    format!("the consumer of {queue} is silent, and {ready} items wait"),
-                    true,
-                ));
+                return Some(End::Lost(format!("the consumer of {queue} is silent, and {ready} items wait")));
             }
         }
         #[expect(

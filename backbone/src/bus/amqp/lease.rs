@@ -9,6 +9,7 @@ use super::asks::Answer;
 use super::lane::{Lane, Taken};
 use super::publisher::Publisher;
 use crate::bus::{BusError, Item, Lease, PAYLOAD_BYTES_MAX, Stamp};
+use crate::failpoint;
 
 /// An item of a topic. Dropping it gives it back.
 pub(super) struct ItemLease {
@@ -46,8 +47,11 @@ impl Lease for ItemLease {
     }
 
     async fn ack(mut self: Box<Self>) -> Result<(), BusError> {
+        failpoint!("bus.amqp.ack.before", BusError::Unavailable("on purpose".to_owned()));
         self.is_settled = true;
-        self.lane.settle(self.taken.number)
+        let settled = self.lane.settle(self.taken.number);
+        failpoint!("bus.amqp.ack.after");
+        settled
     }
 
     async fn nack(self: Box<Self>) -> Result<(), BusError> {

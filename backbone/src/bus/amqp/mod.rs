@@ -77,6 +77,8 @@ const OPEN_WAIT: Duration = Duration::from_secs(30);
 const CLOSE_WAIT: Duration = Duration::from_secs(10);
 /// The shortest and the longest wait before connecting again, in milliseconds.
 const RECONNECT_MS: (u64, u64) = (100, 10_000);
+/// A connection that lived so long was a good one.
+const STEADY: Duration = Duration::from_secs(10);
 /// How long the broker may take to say how full a topic is.
 const LOOK_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -224,6 +226,13 @@ struct Backoff {
 }
 
 impl Backoff {
+    /// A connection that lived for a while is a new start.
+    fn lived(&mut self, time: Duration) {
+        if time >= STEADY {
+            self.tries = 0;
+        }
+    }
+
     /// Waits; false when it is time to stop.
     async fn wait(&mut self, stop: &CancellationToken) -> bool {
         let (least, most) = RECONNECT_MS;

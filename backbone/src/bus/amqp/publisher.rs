@@ -28,6 +28,7 @@ use super::layout::TopicLayout;
 use super::link::{Fate, Link, lost};
 use super::{Backoff, Shared, message};
 use crate::bus::{BusError, Item, PUBLISH_DEADLINE, Stamp};
+use crate::failpoint;
 use crate::random;
 
 /// Callers that wait for their turn on the channel.
@@ -95,6 +96,7 @@ impl Publisher {
             let (answer, answered) = oneshot::channel();
             let job = Job { topic: Arc::clone(topic), items: items.to_vec(), room, answer };
             let unsent = || BusError::Unavailable("the connection to the broker is lost".to_owned());
+            failpoint!("bus.amqp.publish.before", unsent());
             outlet.jobs.send(job).await.map_err(|_| unsent())?;
             answered.await.map_err(|_| unsent())?
         };
@@ -191,9 +193,10 @@ pub(super) async fn keep(
         };
         match session {
             Ok(session) => {
-                backoff = Backoff::default();
                 tell(Ok(session.outlet.clone()));
+                let begun = shared.clock.instant();
                 let why = session.run(&shared, &stop).await;
+                backoff.lived(shared.clock.instant().duration_since(begun));
                 tell(Err(format!("the connection to the broker is lost: {why}")));
                 if !stop.is_cancelled() {
                     metrics::counter!("loket_bus_reconnects_total", "for" => "publishing").increment(1);
@@ -262,6 +265,7 @@ impl Session {
                         moved = shared.clock.instant();
                     }
                     unconfirmed.push(put(&self.channel, job, &mut numbers, shared.clock.now().as_millis()));
+                    failpoint!("bus.amqp.publish.after");
                 }
                 _ = looks.tick() => {
                     let since = shared.clock.instant().duration_since(moved);
@@ -328,6 +332,7 @@ fn put(
     async move {
         let mut outcome = Outcome { topic, failed: Vec::new(), unroutable: false };
         let mut told = Ok(());
+        failpoint!("bus.amqp.confirm.before");
         for (one, early) in sent.into_iter().zip(early) {
             let confirmed = match early {
                 Some(confirmed) => confirmed,
@@ -347,6 +352,7 @@ fn put(
             outcome.failed.push(one.partition);
             told = Err(failure);
         }
+        failpoint!("bus.amqp.confirm.after");
         metrics::counter!("loket_bus_published_total", "topic" => outcome.topic.name.clone(),
             "result" => if told.is_ok() { "confirmed" } else { "failed" })
         .increment(1);

@@ -41,7 +41,8 @@ pub(crate) async fn a_question_is_answered<F: Fixture>() {
 pub(crate) async fn a_question_without_an_answer_ends_at_its_deadline<F: Fixture>() {
     let fixture = F::new().await;
     let bus = fixture.open().await;
-    let short = Duration::from_millis(50);
+    // Long enough for a consumer to begin, also where that takes a connection.
+    let short = Duration::from_secs(1);
     let unheard = tokio::time::timeout(PATIENCE, bus.ask("counter", Bytes::new(), short)).await.unwrap();
     assert!(matches!(unheard, Err(BusError::Deadline | BusError::Unroutable(_))), "{unheard:?}");
     let ask = bus.ask("counter", Bytes::from_static(b"heard"), short);

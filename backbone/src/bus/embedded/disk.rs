@@ -59,7 +59,7 @@ impl Disk {
             )));
         }
         let lock = private(&dir.join("bus.lock")).map_err(|error| refuse("make its lock in", &error))?;
-        match lock.try_lock() {
+        match crate::disk::lock_alone(&lock) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(BusError::Refused(format!(

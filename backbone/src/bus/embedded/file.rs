@@ -15,6 +15,7 @@ use sqlx::{Arguments as _, AssertSqlSafe, ConnectOptions as _, Connection as _, 
 
 use super::lane::Found;
 use crate::bus::Item;
+use crate::failpoint;
 
 /// Marks the file as a bus of Loket: "LKTB".
 const APPLICATION_ID: i64 = 0x4C4B_5442;
@@ -84,6 +85,11 @@ impl From<sqlx::Error> for FileError {
     fn from(error: sqlx::Error) -> Self {
         if primary_code(&error) == Some(SQLITE_FULL) { Self::Full } else { Self::Broken(error) }
     }
+}
+
+#[cfg(feature = "failpoints")]
+fn broken_on_purpose() -> FileError {
+    FileError::Broken(sqlx::Error::WorkerCrashed)
 }
 
 /// A row to write.
@@ -360,15 +366,20 @@ impl BusFile {
     async fn try_run(&mut self, steps: Vec<Step<'_>>) -> Result<(), FileError> {
         let count = steps.len();
         for (place, Step { text, arguments }) in steps.into_iter().enumerate() {
+            let is_last = place + 1 == count;
+            failpoint!("bus.embedded.write.before" if place == 0, broken_on_purpose());
+            failpoint!("bus.embedded.commit.before" if is_last, broken_on_purpose());
             // A single statement is a transaction by itself.
             let text = match place {
                 _ if count == 1 => &text.alone,
                 0 => &text.first,
-                last if last + 1 == count => &text.last,
+                _ if is_last => &text.last,
                 _ => &text.alone,
             };
             let text = AssertSqlSafe(Arc::clone(text));
             sqlx::query_with(text, arguments).execute(&mut self.connection).await?;
+            failpoint!("bus.embedded.write.after" if place == 0 && !is_last, broken_on_purpose());
+            failpoint!("bus.embedded.commit.after" if is_last, broken_on_purpose());
         }
         Ok(())
     }

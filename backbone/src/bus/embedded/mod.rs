@@ -40,6 +40,7 @@ use self::questions::Questions;
 use self::writer::{ACKS_URGENT, Op, Publish, QUEUE_MAX, Read, Writer};
 use super::{Bus, BusError, Depth, Item, Lease, PAYLOAD_BYTES_MAX, PUBLISH_DEADLINE};
 use crate::clock::Clock;
+use crate::failpoint;
 use crate::tasks::Tasks;
 
 /// How far the mark of leased numbers runs ahead.
@@ -490,7 +491,9 @@ impl Lease for ItemLease {
     async fn ack(mut self: Box<Self>) -> Result<(), BusError> {
         // First the row, then the memory: an item that the bus could not take the acknowledgement
         // of must still be known as leased.
+        failpoint!("bus.embedded.ack.before", self.shared.unavailable());
         self.shared.acknowledge(self.taken.seq)?;
+        failpoint!("bus.embedded.ack.after");
         self.taken.settled = true;
         self.taken.lane.forget(self.taken.seq);
         Ok(())

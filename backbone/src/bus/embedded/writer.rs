@@ -15,6 +15,7 @@ use super::disk::Disk;
 use super::file::{BusFile, FileError, NewRow};
 use super::lane::Room;
 use crate::bus::{BusError, Item};
+use crate::failpoint;
 use crate::random;
 
 /// How many publishes and reads may wait for the writer.
@@ -313,7 +314,10 @@ impl Writer {
     async fn tidy(&mut self) {
         self.tidy_at = None;
         let Some(file) = self.file.as_mut() else { return };
-        match file.tidy().await {
+        failpoint!("bus.embedded.trim.before");
+        let tidied = file.tidy().await;
+        failpoint!("bus.embedded.trim.after");
+        match tidied {
             Ok(true) => self.tidy_at = Some(self.shared.clock.instant()),
             Ok(false) => {}
             Err(error) => self.fail(&error).await,

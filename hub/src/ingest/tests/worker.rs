@@ -188,6 +188,27 @@ async fn a_bad_item_is_parked_alone() {
     here.stop().await;
 }
 
+/// M7: one poison message among ten thousand, leased by 64 at a time: it is parked, and no innocent with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_poison_message_parks_no_innocent() {
+    let here = AtWork::with_kv().await;
+    let mut events: Vec<InboundEvent> =
+        (0..10_000).map(|n| message(n % 100, i64::from(n), &format!("m{n}"))).collect();
+    // A message of nobody breaks a rule each time it is tried.
+    events[5_000].customer =
+        Some(Customer { handles: Vec::new(), name: Some("Nobody".into()), name_is_ours: false });
+    here.publish(&events).await;
+    here.at_rest().await;
+    let mut expected: Vec<String> = (0..10_000).map(|n| format!("words of m{n}")).collect();
+    expected.remove(5_000);
+    expected.sort();
+    assert_eq!(here.words().await, expected);
+    let parked = here.parked().await;
+    assert_eq!(parked.len(), 1);
+    assert_eq!(parked[0].reason, "poison");
+    here.stop().await;
+}
+
 /// The same when carrying it out panics: it is caught and counted, the worker goes on, and whoever stood
 /// in the same batch is there once.
 #[tokio::test(flavor = "multi_thread")]

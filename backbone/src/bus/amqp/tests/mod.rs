@@ -4,6 +4,7 @@
 mod broker;
 mod fixture;
 mod held;
+mod lane;
 mod order;
 mod own;
 mod silent;

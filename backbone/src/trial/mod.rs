@@ -1,6 +1,8 @@
-//! What the tests of every room share and no release contains: the real services of a test run, and
-//! those that a test has for itself. Compiled with the feature `trial`, which only
-//! `[dev-dependencies]` ask for.
+//! What the tests of every room share and no release contains: the real services of a test run, those
+//! that a test has for itself, and a network between them that can fail. Compiled with the feature
+//! `trial`, which only `[dev-dependencies]` ask for.
+
+mod proxy;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -8,6 +10,8 @@ use std::process::Stdio;
 use tokio::process::Command;
 
 use crate::random;
+
+pub use proxy::{Flow, Proxy};
 
 /// Set to something where nothing may be skipped.
 const CI: &str = "CI";
