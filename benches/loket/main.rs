@@ -17,6 +17,7 @@
 mod floor;
 mod load;
 mod pipeline;
+mod postgres;
 mod process;
 mod raw;
 mod rows;
@@ -52,6 +53,9 @@ fn main() {
         }
         if chosen("t3") {
             rows::t3().await;
+        }
+        if chosen("t3") || chosen("t3-postgres") {
+            rows::t3_on_postgres().await;
         }
         if chosen("t4") || chosen("t13") {
             pipeline::t4_and_t13().await;

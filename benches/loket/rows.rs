@@ -16,6 +16,7 @@ use loket_hub::{Hub, HubSettings, MasterKey};
 use loket_protocol::topics::{INBOUND, SUBJECTS, TOPICS};
 
 use crate::load::{self, APP_SECRET, PHONE_NUMBER, body};
+use crate::postgres::Database;
 use crate::{Figures, RUNS, TIME, WARM_UP, progress, raw};
 
 /// Connections of T2.
@@ -92,7 +93,8 @@ pub(crate) async fn t3() {
     for run in 0..RUNS {
         progress("T3: messages into the store", run);
         let folder = tempfile::tempdir().expect("a folder");
-        let ours = appended(folder.path()).await;
+        let store = format!("sqlite:{}", folder.path().join("loket.db").display());
+        let ours = appended(folder.path(), store).await;
         let tables = raw::tables(&folder.path().join("loket.db"), &TABLES).await;
         same.add(ours, raw::copies_per_second(folder.path(), &tables, BATCH).await);
         // The key is in the payload's size already.
@@ -108,11 +110,28 @@ pub(crate) async fn t3() {
     bare.report("T3", "  against tables without keys and indexes", per_second, "none");
 }
 
+/// The same on PostgreSQL, where a server is named.
+pub(crate) async fn t3_on_postgres() {
+    let mut same = Figures::default();
+    for run in 0..RUNS {
+        let Some(database) = Database::fresh(run).await else {
+            println!("T3   on PostgreSQL: not measured, because LOKET_TEST_POSTGRES names no server");
+            return;
+        };
+        progress("T3: messages into the store on PostgreSQL", run);
+        let folder = tempfile::tempdir().expect("a folder");
+        let ours = appended(folder.path(), database.url()).await;
+        same.add(ours, database.copies_per_second(&TABLES, BATCH).await);
+        database.gone().await;
+    }
+    same.report("T3", "messages appended on PostgreSQL, same rows bare", per_second, ">= 0.5");
+}
+
 /// The tables of which every message takes a row.
 const TABLES: [&str; 3] = ["inbox", "messages", "log"];
 
 /// How many messages a second the hub takes from the bus into the store.
-async fn appended(folder: &Path) -> f64 {
+async fn appended(folder: &Path, store: String) -> f64 {
     let wire = wire(folder).await;
     let connectors = connectors(&wire);
     let mut items = Vec::new();
@@ -130,7 +149,7 @@ async fn appended(folder: &Path) -> f64 {
         wire.publish(&INBOUND, part).await.expect("published");
     }
     let mut settings = HubSettings::default();
-    settings.store.url = format!("sqlite:{}", folder.join("loket.db").display());
+    settings.store.url = store;
     let key = MasterKey::from_file_contents(b"0123456789abcdefghijklmnopqrstuv").expect("a key");
     let kv = kv::open("memory:", Clock::system()).expect("kv");
     let accounts = connectors.channels().accounts();

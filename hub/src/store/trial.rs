@@ -16,7 +16,9 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
 use super::dialect::postgres_migrator;
 
 /// The URL of the server on which tests make their databases, as its superuser.
-const SERVICE: &str = "LOKET_TEST_POSTGRES";
+pub(crate) const SERVICE: &str = "LOKET_TEST_POSTGRES";
+/// How long a server is asked to drop one: the test may have ended while it was not even there.
+const DROP_WAIT: Duration = Duration::from_secs(10);
 /// How often a database is tried to be made: two cannot be made of one model at the same moment.
 const TRIES: usize = 100;
 
@@ -156,10 +158,14 @@ impl Database {
     /// A new one with nothing in it, dropped in the end, which takes the server a while; `None` without a
     /// server.
     pub(crate) async fn made() -> Option<Self> {
-        let server = trial::service(SERVICE)?;
-        let name = format!("loket_{}", random::hex::<8>());
+        Some(Self::made_on(&trial::service(SERVICE)?).await)
+    }
+
+    /// The same on another server.
+    pub(crate) async fn made_on(server: &str) -> Self {
+        let (server, name) = (server.to_owned(), format!("loket_{}", random::hex::<8>()));
         make(&mut connect(&server).await, &name).await;
-        Some(Self { server, name, borrowed: None })
+        Self { server, name, borrowed: None }
     }
 
     /// One with this version's schema and no rows; `None` without a server.
@@ -254,10 +260,12 @@ impl Drop for Database {
         // A test may end anywhere, also while it panics; the server itself is thrown away afterwards.
         let dropped = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let mut open = connect(&server).await;
-                let _ = open.execute(AssertSqlSafe(text)).await;
-                let _ = open.close().await;
+            let _ = runtime.block_on(async {
+                let dropped = async {
+                    let mut open = connect(&server).await;
+                    let _ = open.execute(AssertSqlSafe(text)).await;
+                };
+                tokio::time::timeout(DROP_WAIT, dropped).await
             });
         });
         let _ = dropped.join();

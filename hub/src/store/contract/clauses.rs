@@ -100,6 +100,28 @@ pub(super) async fn commit_until_killed() {
     }
 }
 
+/// Commits one key after another until that is refused; how many it was told are committed, and how it
+/// was refused.
+pub(super) async fn commit_until_refused(store: &Store, round: usize) -> (usize, StoreError) {
+    let mut committed = 0;
+    loop {
+        let one = async {
+            let mut tx = store.begin().await?;
+            inbox::claim(&mut tx, &[key(&format!("{round}-{committed:06}"))]).await?;
+            tx.commit().await
+        };
+        match one.await {
+            Ok(()) => committed += 1,
+            Err(error) => return (committed, error),
+        }
+    }
+}
+
+/// How many keys there are.
+pub(super) async fn keys_of(store: &Store) -> usize {
+    keys(store).await.len()
+}
+
 /// The name of the test that is the killed process.
 fn the_killed<P: Place>() -> String {
     let (_, here) = module_path!().split_once("::").unwrap();

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use loket_backbone::clock::Clock;
-use loket_backbone::trial;
+use loket_backbone::trial::{self, Service};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
 use super::{Place, clauses, first_statements};
-use crate::store::trial::Database;
+use crate::store::trial::{Database, SERVICE};
 use crate::store::{Store, StoreError, dialect, sql};
 
 /// A database of its own.
@@ -130,6 +131,75 @@ impl Place for PostgresDatabase {
     }
 }
 
+/// Waits until the store finds its server again, at most 20 s.
+async fn back(store: &Store) {
+    let back = async {
+        let is_there = async || {
+            let mut reader = store.read().await?;
+            sql("SELECT 1 AS n").all(&mut reader).await?;
+            store.begin().await.map(drop)
+        };
+        while is_there().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(20), back).await.is_ok(), "the store did not come back");
+}
+
+/// S1 with the server itself killed; the store goes on by itself when the server is back.
+#[test]
+fn what_was_committed_survives_a_kill_of_the_server() {
+    clauses::run(async {
+        let Some(server) = Service::start(SERVICE).await else { return };
+        let database = Database::made_on(server.url()).await;
+        let store = Store::open(&database.url(), Clock::system()).await.unwrap();
+        let mut committed = 0;
+        for round in 0..2 {
+            let enough = async {
+                while clauses::keys_of(&store).await < committed + 50 + round * 40 {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                server.kill().await;
+            };
+            let ((more, error), ()) = tokio::join!(clauses::commit_until_refused(&store, round), enough);
+            assert!(error.is_shared() || error.is_passing(), "nobody is to blame for it: {error:?}");
+            server.start_again().await;
+            back(&store).await;
+            let kept = clauses::keys_of(&store).await;
+            // The last one's commit may have happened, although nobody was told.
+            assert!(
+                (committed + more..=committed + more + 1).contains(&kept),
+                "{more} more, and {kept} kept"
+            );
+            committed = kept;
+        }
+        store.close().await;
+    });
+}
+
+/// S8 with a server that keeps its connections and answers nobody: a refusal in time, and nobody waits
+/// for what was asked before once it answers again.
+#[test]
+fn a_server_that_answers_nobody_is_not_waited_for() {
+    clauses::run(async {
+        let Some(server) = Service::start(SERVICE).await else { return };
+        let database = Database::made_on(server.url()).await;
+        let store = Store::open(&database.url(), Clock::system()).await.unwrap();
+        let mut tx = store.begin().await.unwrap();
+        server.freeze().await;
+        let refused = tokio::time::timeout(Duration::from_secs(10), async {
+            let error = sql("SELECT 1 AS n").all(&mut tx).await.err().unwrap();
+            (error, store.begin().await.err().unwrap())
+        });
+        let (first, second) = refused.await.unwrap();
+        assert!(first.is_passing() && (second.is_passing() || second.is_shared()), "{first:?}, {second:?}");
+        drop(tx);
+        server.thaw().await;
+        back(&store).await;
+        store.close().await;
+    });
+}
+
 /// A server takes many processes, and each hears at once what the others have committed.
 #[test]
 fn processes_share_a_database_and_hear_of_each_other() {
@@ -143,9 +213,9 @@ fn processes_share_a_database_and_hear_of_each_other() {
         here.grown().notified().await;
         here.outgoing().notified().await;
         clauses::append(&there).await;
-        let heard = tokio::time::timeout(std::time::Duration::from_secs(5), here.grown().notified()).await;
+        let heard = tokio::time::timeout(Duration::from_secs(5), here.grown().notified()).await;
         assert!(heard.is_ok(), "the other's commit was not heard");
-        assert!(tasks.stop(std::time::Duration::from_secs(5)).await);
+        assert!(tasks.stop(Duration::from_secs(5)).await);
         here.close().await;
         there.close().await;
     });
@@ -185,7 +255,7 @@ fn a_statement_that_takes_too_long_is_ended_by_the_server() {
     });
 }
 
-/// A transaction in which a statement failed keeps nothing, whatever is done with it.
+/// What is acknowledged must be durable.
 #[test]
 fn settings_that_lose_are_refused_unless_that_is_wanted() {
     clauses::run(async {
