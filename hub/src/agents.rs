@@ -280,7 +280,8 @@ impl Hub {
                 // Free again once this one has left the window.
                 let oldest = agents::attempt_before(&mut reader, key, most).await?.unwrap_or(now);
                 let free_at = oldest.plus_millis(window_ms);
-                wait_ms = wait_ms.max(Some(free_at.millis_since(now).max(1)));
+                // Others may have tried after this one looked at the clock: nobody waits longer for that.
+                wait_ms = wait_ms.max(Some(free_at.millis_since(now).clamp(1, window_ms)));
             }
         }
         drop(reader);
