@@ -79,9 +79,16 @@ test("a reply, a reaction, an edit and a taking back reach the thread", async ()
   const thread = await anna.threadWith(first);
   const act = async (text, name) => {
     const line = phone.locator(".line").filter({ hasText: text }).last();
-    await line.hover();
-    await line.getByRole("button", { name: "Actions for this message" }).click();
-    await line.getByRole("button", { name, exact: true }).click();
+    // A status that comes draws the line anew and closes its menu: then it is opened again.
+    for (const end = Date.now() + 15_000; ; ) {
+      await line.hover();
+      await line.getByRole("button", { name: "Actions for this message" }).click();
+      try {
+        return await line.getByRole("button", { name, exact: true }).click({ timeout: 1_000 });
+      } catch (error) {
+        if (Date.now() > end) throw error;
+      }
+    }
   };
   const inThread = (what, test) => eventually(what, async () => (await anna.messages(thread)).some(test));
 
