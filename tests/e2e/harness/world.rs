@@ -16,6 +16,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How long several processes must look at rest: what one of them says of the bus is right within a
 /// second (`reliability-contract` §9, B13), because what is on its way to another is nowhere meanwhile.
 const REST: Duration = Duration::from_millis(1200);
+/// How long anybody here waits for an answer: longer than any limit of the program's own, so that nothing
+/// that it does not answer holds a test up for ever.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 /// What the role `connectors` serves.
 const PUBLIC: [&str; 2] = ["/callbacks", "/webchat"];
 
@@ -72,7 +75,7 @@ impl World {
             ground: Ground::new(kind, folder.path()).await,
             folder,
             options,
-            http: reqwest::Client::builder().no_proxy().build().expect("a client"),
+            http: reqwest::Client::builder().no_proxy().timeout(ANSWER_LIMIT).build().expect("a client"),
             passwords: Vec::new(),
             simulator: None,
             simulator_port,
