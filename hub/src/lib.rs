@@ -16,6 +16,7 @@ mod idempotency;
 mod ingest;
 mod joining;
 mod keys;
+mod linking;
 mod parked;
 mod passwords;
 mod presence;

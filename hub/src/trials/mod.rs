@@ -2,6 +2,7 @@
 //! run, conditions are waited for.
 
 mod desk;
+mod linking;
 mod live;
 mod merging;
 mod outcomes;
