@@ -112,6 +112,17 @@ pub(crate) fn thread() -> Value {
     })
 }
 
+pub(crate) fn sendability() -> Value {
+    json!({
+        "auto": null,
+        "identities": [{
+            "identity_id": IDENTITY, "channel": account(), "may_send": "template", "until": null,
+            "content_types": ["template"], "health": "connected", "code": "window_closed",
+            "sentence": "The reply window on whatsapp:106540352242922 is closed: send a template, or wait until the customer writes.",
+        }],
+    })
+}
+
 pub(crate) fn event() -> Value {
     json!({
         "id": EVENT, "type": "message.queued", "timestamp": AT, "api_version": "2026-11-01",

@@ -238,7 +238,56 @@ fn threads() -> Vec<(&'static str, Value)> {
             ),
         ),
         ("ThreadPage", page("Thread")),
+        (
+            "Sendability",
+            object(
+                "What may be said to a contact now.",
+                vec![
+                    always(
+                        "auto",
+                        or_null(id(
+                            "idn_",
+                            "Where a text to `auto` would go; null when no identity takes one.",
+                        )),
+                    ),
+                    always(
+                        "identities",
+                        list(&reference("IdentitySendability"), "In the order in which `auto` tries them."),
+                    ),
+                ],
+            ),
+        ),
+        ("IdentitySendability", identity_sendability()),
     ]
+}
+
+fn identity_sendability() -> Value {
+    object(
+        "What may be said to an identity now.",
+        vec![
+            always("identity_id", id("idn_", "The identity.")),
+            always("channel", reference("ChannelAccount")),
+            always(
+                "may_send",
+                names(
+                    &["anything", "human_agent", "template", "nothing"],
+                    "What it takes from you. `human_agent`: everything, because a person writes it; the \
+                     platform's tag for that goes with it.",
+                ),
+            ),
+            always("until", or_null(time("Until when that holds; null while nothing ends it."))),
+            always("content_types", list(&string("A type."), "The content types that may be sent now.")),
+            always(
+                "health",
+                names(
+                    &["connected", "degraded", "reauthorise"],
+                    "How its channel account is doing; with `reauthorise` a reply is accepted and held.",
+                ),
+            ),
+            always("code", or_null(string("Why not everything: the code of a refused reply."))),
+            always("sentence", or_null(string("The same in a sentence that says what to do."))),
+        ],
+    )
 }
 
 fn said() -> Vec<(&'static str, Value)> {
@@ -313,6 +362,7 @@ fn said() -> Vec<(&'static str, Value)> {
             ),
         ),
         ("MessagePage", page("Message")),
+        ("ThreadEventPage", page("Event")),
     ]
 }
 
