@@ -14,6 +14,7 @@ mod events;
 mod hub;
 mod idempotency;
 mod ingest;
+mod joining;
 mod keys;
 mod parked;
 mod passwords;

@@ -13,6 +13,7 @@ pub(crate) mod events;
 mod health;
 mod inbox;
 mod me;
+mod merges;
 mod messages;
 mod parked;
 mod reference;
@@ -31,6 +32,7 @@ pub(crate) fn doors() -> Doors {
     threads::doors(&mut doors);
     messages::doors(&mut doors);
     contacts::doors(&mut doors);
+    merges::doors(&mut doors);
     events::doors(&mut doors);
     stream::doors(&mut doors);
     channels::doors(&mut doors);

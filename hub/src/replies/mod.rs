@@ -223,6 +223,7 @@ impl Hub {
             id,
             seq,
             thread_id: row.id,
+            copied_from: None,
             direction: Direction::Out,
             author: author(by),
             channel: Some(chosen.account.channel.clone()),
