@@ -1,10 +1,12 @@
 // What joins the pieces: the one socket, and who is told what it says.
 import type { LogEvent } from "../api/types";
+import { drafts } from "./drafts.svelte";
 import { desk } from "./desk.svelte";
 import { Live } from "./live.svelte";
 import { attention } from "./attention.svelte";
 import { outbox } from "./outbox.svelte";
 import { people } from "./people.svelte";
+import { router } from "./route.svelte";
 import { session } from "./session.svelte";
 import { Talk } from "./talk.svelte";
 import { typing } from "./typing.svelte";
@@ -27,8 +29,10 @@ class Desktop {
   });
 
   start(): void {
+    const me = session.agent?.id ?? "";
+    drafts.start(me);
     this.live.start();
-    outbox.start((message) => {
+    outbox.start(me, (message) => {
       if (this.talk?.id === message.thread_id) this.talk.put(message);
     });
     // Who opens the inbox is there, unless they said otherwise on another screen.
@@ -37,17 +41,37 @@ class Desktop {
 
   stop(): void {
     this.live.stop();
+    this.talk = null;
   }
 
   open(id: string | null): void {
     if (this.talk?.id === id) return;
     this.talk = id ? new Talk(id) : null;
     void this.talk?.load();
-    if (id && !desk.get(id)) void desk.read(id).catch(() => undefined);
+    void this.talk?.ask();
+    if (id && !desk.get(id)) void this.#find(id);
+  }
+
+  /** Everything on the screen anew: threads became one, or two again. */
+  async #anew(): Promise<void> {
+    await desk.reset().catch(() => undefined);
+    const id = this.talk?.id;
+    if (!id) return;
+    this.talk = new Talk(id);
+    void this.talk.load();
+    void this.talk.ask();
+    await this.#find(id);
+  }
+
+  /** Reads a thread; where another one stands for it since, that one is opened. */
+  async #find(id: string): Promise<void> {
+    const thread = await desk.read(id).catch(() => null);
+    if (thread && thread.id !== id && router.thread === id) router.go(`#/t/${thread.id}`);
   }
 
   #events(batch: LogEvent[]): void {
     desk.apply(batch);
+    if (batch.some((event) => event.type === "contact.merged" || event.type === "contact.split")) void this.#anew();
     this.talk?.apply(batch);
     for (const event of batch) {
       if (event.type === "message.received" && event.thread) {

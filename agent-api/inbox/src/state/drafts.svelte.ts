@@ -11,7 +11,14 @@ const KEPT = "drafts";
 const DRAFTS_MAX = 200;
 
 class Drafts {
-  #all = $state.raw<Readonly<Record<string, Draft>>>(recall(KEPT, {}));
+  #all = $state.raw<Readonly<Record<string, Draft>>>({});
+  #name = KEPT;
+
+  /** Those of this person: another one at the same machine has others. */
+  start(agent: string): void {
+    this.#name = `${KEPT}.${agent}`;
+    this.#all = recall(this.#name, {});
+  }
 
   get(thread: string): Draft {
     return this.#all[thread] ?? { text: "", note: false, to: null };
@@ -27,7 +34,7 @@ class Drafts {
     const isNothing = next.text === "" && !next.note && next.to === null;
     const all = isNothing ? others : { ...others, [thread]: next };
     this.#all = Object.fromEntries(Object.entries(all).slice(-DRAFTS_MAX));
-    keep(KEPT, this.#all);
+    keep(this.#name, this.#all);
   }
 }
 

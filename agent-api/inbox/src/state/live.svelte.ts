@@ -34,6 +34,7 @@ export class Live {
   #epoch = "";
   #pause = FIRST_PAUSE_MS;
   #timer = 0;
+  #watch = 0;
   #heard = 0;
   #pinged = 0;
   #looked = 0;
@@ -49,13 +50,23 @@ export class Live {
     addEventListener("online", this.#now);
     addEventListener("offline", this.#lost);
     document.addEventListener("visibilitychange", this.#look);
+    this.#stopped = false;
+    this.#cursor = null;
+    this.#batch = [];
+    this.#pause = FIRST_PAUSE_MS;
     this.#looked = performance.now();
-    setInterval(this.#look, PING_MS / 3);
+    this.#watch = window.setInterval(this.#look, PING_MS / 3);
+    this.state = "connecting";
     this.#open();
   }
 
   stop(): void {
     this.#stopped = true;
+    clearInterval(this.#watch);
+    clearTimeout(this.#timer);
+    removeEventListener("online", this.#now);
+    removeEventListener("offline", this.#lost);
+    document.removeEventListener("visibilitychange", this.#look);
     this.#drop();
     this.state = "ended";
   }
@@ -197,7 +208,7 @@ export class Live {
   }
 
   #flushSoon(): void {
-    if (this.#flushing || this.#batch.length === 0) return;
+    if (this.#flushing || this.#stopped || this.#batch.length === 0) return;
     this.#flushing = true;
     // Together what came together: a thousand events are one change of the screen.
     setTimeout(() => {

@@ -23,15 +23,17 @@ const PAUSE_MS_MAX = 30_000;
 
 class Outbox {
   items = $state.raw<readonly Pending[]>([]);
+  #name = KEPT;
   #busy = new Set<string>();
   #arrived: (message: Message) => void = () => undefined;
   #pause = PAUSE_MS;
   #timer = 0;
 
-  /** `arrived` gets what is in the thread now. What an earlier visit left is sent now. */
-  start(arrived: (message: Message) => void): void {
+  /** `arrived` gets what is in the thread now. What this person's earlier visit left is sent now. */
+  start(agent: string, arrived: (message: Message) => void): void {
     this.#arrived = arrived;
-    this.items = recall<Pending[]>(KEPT, []).map((one) => (one.state === "sending" ? { ...one, state: "waiting" as const } : one));
+    this.#name = `${KEPT}.${agent}`;
+    this.items = recall<Pending[]>(this.#name, []).map((one) => (one.state === "sending" ? { ...one, state: "waiting" as const } : one));
     this.flush();
   }
 
@@ -68,7 +70,7 @@ class Outbox {
 
   #set(items: readonly Pending[]): void {
     this.items = items;
-    keep(KEPT, items.length > 0 ? items : null);
+    keep(this.#name, items.length > 0 ? items : null);
   }
 
   #mark(key: string, change: Partial<Pending>): void {

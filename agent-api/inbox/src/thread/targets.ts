@@ -1,18 +1,19 @@
 // Where an answer can go. Pure.
-import type { Identity, Message, Thread } from "../api/types";
+import type { Identity, Sendability, Thread } from "../api/types";
 
 export interface Target {
   identity: Identity;
   kind: string;
   /** An address a person recognises: a number, a name. */
   address: string;
-  /** Until when anything may be sent; null where there is no window. */
+  /** Until when what may be sent now may be sent; null while nothing ends it. */
   until: string | null;
-  /** There is a window, and none is open. */
+  /** Words of one's own are not taken now. */
   closed: boolean;
+  /** Why not, and what to do. */
+  sentence: string | null;
 }
 
-const HAS_WINDOW = new Set(["whatsapp", "messenger", "instagram"]);
 const SHOWN = ["phone", "username"];
 
 export function addressOf(identity: Identity): string {
@@ -31,19 +32,28 @@ export function phone(value: string): string {
   return number.replace(/^\+31(6)(\d{4})(\d{4})$/, "+31 $1 $2 $3").replace(/^\+31(\d{2})(\d{3})(\d{4})$/, "+31 $1 $2 $3");
 }
 
-export function targets(thread: Thread, now: number): Target[] {
-  return thread.contact.identities.map((identity) => {
-    const kind = identity.channel.kind;
-    const until = identity.window_closes_at;
-    const closed = HAS_WINDOW.has(kind) && (until === null || Date.parse(until) <= now);
-    return { identity, kind, address: addressOf(identity), until, closed };
+/** Every address of the customer, in the order in which an answer tries them, as the hub decides it. */
+export function targets(thread: Thread, sendability: Sendability | null): Target[] {
+  const identities = new Map(thread.contact.identities.map((identity) => [identity.id, identity]));
+  const decided = (sendability?.identities ?? []).flatMap((one) => {
+    const identity = identities.get(one.identity_id);
+    identities.delete(one.identity_id);
+    const closed = !one.content_types.includes("text");
+    return identity ? [{ identity, kind: identity.channel.kind, address: addressOf(identity), until: one.until, closed, sentence: one.sentence }] : [];
   });
+  // Not asked yet, or joined since: what the thread says of them.
+  const others = [...identities.values()].map((identity) => ({
+    identity,
+    kind: identity.channel.kind,
+    address: addressOf(identity),
+    until: identity.window_closes_at,
+    closed: false,
+    sentence: null,
+  }));
+  return [...decided, ...others];
 }
 
-/** Where `auto` goes: the identity of the customer's last message if it may receive, else the most recently active one that may. */
-export function automatic(all: readonly Target[], messages: readonly Message[]): Target | null {
-  const open = all.filter((one) => !one.closed);
-  const last = messages.findLast((message) => message.direction === "in" && message.identity_id !== null);
-  const byRecency = (a: Target, b: Target) => (b.identity.last_message_at ?? "").localeCompare(a.identity.last_message_at ?? "");
-  return open.find((one) => one.identity.id === last?.identity_id) ?? [...open].sort(byRecency)[0] ?? null;
+/** Where an answer goes by itself. */
+export function automatic(all: readonly Target[], sendability: Sendability | null): Target | null {
+  return all.find((one) => one.identity.id === sendability?.auto) ?? all.find((one) => !one.closed) ?? null;
 }

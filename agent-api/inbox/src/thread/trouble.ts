@@ -1,4 +1,5 @@
-// The sentence for a person inside a status's detail: the hub's own, else the provider's.
+// The sentence for a person inside a status's detail: what the channel says to do about the provider's
+// code, else the hub's own, else the provider's.
 interface Told {
   sentence?: unknown;
   title?: unknown;
@@ -13,5 +14,5 @@ export function sentenceOf(detail: Record<string, unknown> | null): string | nul
   if (!detail) return null;
   const errors = Array.isArray(detail.errors) ? (detail.errors as Told[]) : [];
   const first = errors[0];
-  return text(detail.sentence) ?? text(first?.sentence) ?? text(first?.details) ?? text(first?.title);
+  return text(first?.sentence) ?? text(detail.sentence) ?? text(first?.details) ?? text(first?.title);
 }
