@@ -1,7 +1,7 @@
 // Whatever a stranger or a colleague writes is text. Each payload, as a name and as words, both ways.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { Agent, connected, eventually, nothingWrong, openBrowser, openChat, openPhones, phoneOf, simulator, unique } from "./harness.js";
+import { Agent, eventually, nothingWrong, openBrowser, openPage, openPanel, openPhones, panelFrame, phoneOf, simulator, unique, visitShop, write } from "./harness.js";
 
 const PAYLOADS = [
   "<script>owned()</script>",
@@ -39,7 +39,7 @@ async function alarmed(page) {
     globalThis.ownedTimes = 0;
     globalThis.owned = () => { globalThis.ownedTimes += 1; };
   });
-  await page.reload();
+  if (page.url() !== "about:blank") await page.reload();
 }
 
 async function unharmed(page) {
@@ -79,28 +79,51 @@ test("phones: names, words and answers are only text", async () => {
 });
 
 test("web chat: what is said on either side is only text", async () => {
-  const page = await openChat(browser);
+  const page = await openPage(browser);
   await alarmed(page);
-  await connected(page);
+  await visitShop(page);
+  await openPanel(page);
+  const frame = await panelFrame(page);
+  const harmless = async () => {
+    assert.equal(await frame.evaluate(() => globalThis.ownedTimes), 0, "something ran in the panel");
+    const foreign = await frame.evaluate(() => [...document.querySelectorAll("iframe, object, embed, base, style, math, b, body script, img, [onerror], [onload], [onfocus], [ontoggle]")].map((node) => node.outerHTML));
+    assert.deepEqual(foreign, [], "markup of a stranger stands in the panel");
+    for (const link of await frame.evaluate(() => [...document.querySelectorAll("a[href]")].map((node) => node.href))) assert.match(link, /^https?:/);
+    assert.equal(await page.evaluate(() => globalThis.ownedTimes), 0, "something ran in the shop");
+    nothingWrong(page);
+  };
   // The visitor's own words, within a visitor's rate.
-  for (const payload of PAYLOADS) {
-    await page.getByLabel("Message").fill(payload);
-    await page.getByRole("button", { name: "Send" }).click();
-  }
+  for (const payload of PAYLOADS) await write(page, payload);
   const last = unique("The last word");
-  await page.getByLabel("Message").fill(last);
-  await page.getByRole("button", { name: "Send" }).click();
+  await write(page, last);
   const thread = await anna.threadWith(last);
   for (const payload of PAYLOADS) await anna.say(thread, payload);
-  await eventually("all answers on the page", async () => (await page.locator("#thread li:not(.visitor)").count()) === PAYLOADS.length);
+  const plain = PAYLOADS.map((payload) => payload.slice(0, 20).trim());
+  await anna.post(`/threads/${thread}/messages`, { content: { type: "quick_replies", text: PAYLOADS[0], buttons: plain.slice(0, 3).map((title, id) => ({ id: String(id), title })) } });
+  await eventually("all answers on the page", async () => (await page.panel.locator("li.agent").count()) === PAYLOADS.length + 1);
   for (const who of ["visitor", "agent"]) {
-    const words = await page.locator(`#thread li.${who} .words`).allTextContents();
+    const words = await page.panel.locator(`li.${who} .words`).allTextContents();
     for (const payload of PAYLOADS) assert.ok(words.includes(payload), `${who}: ${payload}`);
   }
-  await unharmed(page);
+  assert.deepEqual(await page.panel.locator(".choice").allTextContents(), plain.slice(0, 3));
+  await harmless();
   // And once more from the history.
   await page.reload();
-  await eventually("the history", async () => (await page.locator("#thread li").count()) === 2 * PAYLOADS.length + 1);
-  await unharmed(page);
+  await eventually("the history", async () => (await page.panel.locator(".lines > li:not(.day)").count()) === 2 * PAYLOADS.length + 2);
+  await page.context().close();
+});
+
+test("web chat: the page's own title and address are only text to the agent, and to the widget", async () => {
+  const page = await openPage(browser);
+  await alarmed(page);
+  await visitShop(page);
+  await page.evaluate((title) => { document.title = title; }, PAYLOADS[0]);
+  await openPanel(page);
+  const text = unique("With a title");
+  await write(page, text);
+  const thread = await anna.threadWith(text);
+  const [message] = await anna.messages(thread);
+  assert.equal(message.content.referral.title, PAYLOADS[0]);
+  assert.equal(await page.evaluate(() => globalThis.ownedTimes), 0);
   await page.context().close();
 });
