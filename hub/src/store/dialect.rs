@@ -214,8 +214,10 @@ fn claim(path: &Path) -> Result<File, StoreError> {
 }
 
 /// The schema, one entry a migration; never changed after a release, only added to.
-const MIGRATIONS: &[(i64, &str, &str)] =
-    &[(1, "threads and log", include_str!("migrations/0001_threads_and_log.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "threads and log", include_str!("migrations/0001_threads_and_log.sql")),
+    (3, "one thread per customer", include_str!("migrations/0003_one_thread_per_customer.sql")),
+];
 
 /// The schema in SQLite's words.
 pub(crate) fn sqlite_migrator() -> Migrator {
