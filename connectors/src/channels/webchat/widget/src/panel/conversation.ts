@@ -19,11 +19,15 @@ export interface Answering {
 
 const TYPING_ENDS_MS = 8_000;
 const TYPING_EVERY_MS = 3_000;
+/** Receipts are few, so that a line that stood still for a while does not deliver too many at once. */
+const REPORT_EVERY_MS = 1_000;
+const REPORT_SOON_MS = 50;
 /** What another tab has written is sent by this one only when that one has had its time. */
 const OTHERS_MS = 10_000;
 
 export class Conversation {
-  readonly said = new Map<number, Said>();
+  /** By id: where two conversations become one, what is known comes again with another number. */
+  readonly said = new Map<string, Said>();
   readonly own = new Map<string, Own>();
   state: State = "idle";
   isTyping = false;
@@ -33,6 +37,8 @@ export class Conversation {
   private typingTimer = 0;
   private typedAt = 0;
   private sentPage = "";
+  private reportTimer = 0;
+  private reportedAt = 0;
   private reported = { delivered: 0, read: 0 };
 
   constructor(
@@ -115,11 +121,26 @@ export class Conversation {
 
   /** What is on the screen has been read. */
   seen(): void {
-    const last = Math.max(0, ...[...this.said.values()].filter((one) => one.from !== "visitor").map((one) => one.seq));
+    if (this.isInSight()) this.store.read = this.lastOfOurs();
+    const since = Date.now() - this.reportedAt;
+    this.reportTimer ||= window.setTimeout(() => this.report(), Math.max(REPORT_SOON_MS, REPORT_EVERY_MS - since));
+  }
+
+  /** Receipts go together: each says all that came before it. */
+  private report(): void {
+    this.reportTimer = 0;
+    this.reportedAt = Date.now();
+    const last = this.lastOfOurs();
     if (last > this.reported.delivered && this.line.send({ type: "delivered", seq: last })) this.reported.delivered = last;
-    if (!this.isShown || document.visibilityState !== "visible") return;
-    if (last > this.store.read) this.store.read = last;
-    if (last > this.reported.read && this.line.send({ type: "read", seq: last })) this.reported.read = last;
+    if (this.isInSight() && last > this.reported.read && this.line.send({ type: "read", seq: last })) this.reported.read = last;
+  }
+
+  private isInSight(): boolean {
+    return this.isShown && document.visibilityState === "visible";
+  }
+
+  private lastOfOurs(): number {
+    return this.messages().reduce((last, one) => (one.from === "visitor" ? last : one.seq), 0);
   }
 
   // -- what the line says ---------------------------------------------------------------------------
@@ -139,11 +160,19 @@ export class Conversation {
   }
 
   onSaid(messages: Said[]): void {
+    const readBefore = this.store.read;
+    let readNow = 0;
     for (const message of messages) {
-      this.said.set(message.seq, message);
+      const before = this.said.get(message.id);
+      if (before && before.seq !== message.seq && before.seq <= readBefore) readNow = Math.max(readNow, message.seq);
+      this.said.set(message.id, message);
       const id = message.client_message_id;
       if (id && this.own.delete(id)) this.store.done(id);
       if (message.from !== "visitor") this.setTyping(false);
+    }
+    if (readNow > 0) {
+      this.store.renumber(readNow);
+      this.reported = { delivered: 0, read: 0 };
     }
     this.seen();
     this.changed();

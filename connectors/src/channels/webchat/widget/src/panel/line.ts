@@ -33,9 +33,9 @@ const DEAD_MS = 45_000;
 const READY_MS = 10_000;
 const UNAUTHORISED = 4001;
 const TOO_MANY = 4029;
-const TOO_MANY_MS = 60_000;
+const TOO_MANY_MS = 5_000;
 /** The server takes 20 frames a second. */
-const FRAMES_PER_SECOND = 14;
+const FRAMES_PER_SECOND = 10;
 const FLUSH_MS = 100;
 
 export class Line {
@@ -74,10 +74,11 @@ export class Line {
   }
 
   private flush(): void {
+    if (this.socket?.readyState !== WebSocket.OPEN) return;
     const now = Date.now();
     this.sentAt = this.sentAt.filter((at) => now - at < 1_000);
     while (this.queue.length > 0 && this.sentAt.length < FRAMES_PER_SECOND) {
-      this.socket?.send(this.queue.shift() ?? "");
+      this.socket.send(this.queue.shift() ?? "");
       this.sentAt.push(now);
     }
     clearTimeout(this.flushTimer);
@@ -151,7 +152,8 @@ export class Line {
   }
 
   private take(messages: Said[]): void {
-    for (const message of messages) this.seq = Math.max(this.seq, message.seq);
+    // The last one counts and not the highest: a thread that this one became part of has other numbers.
+    this.seq = messages.at(-1)?.seq ?? this.seq;
     if (messages.length > 0) this.ears.said(messages);
   }
 
@@ -171,7 +173,7 @@ export class Line {
     socket.addEventListener("close", (event) => {
       clearTimeout(late);
       if (socket !== this.socket) return;
-      const wait = event.code === TOO_MANY ? TOO_MANY_MS : event.code === UNAUTHORISED ? 0 : backoff(this.tries++);
+      const wait = event.code === TOO_MANY ? Math.max(TOO_MANY_MS, backoff(this.tries++)) : event.code === UNAUTHORISED ? 0 : backoff(this.tries++);
       // A network that lets no socket through lets HTTP through.
       const wasOpen = this.state === "open";
       this.lose(wait);

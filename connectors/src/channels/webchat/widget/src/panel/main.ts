@@ -17,6 +17,9 @@ const LOST_MS = 1_500;
 /** History comes at once; what comes after so long is news, and is spoken. */
 const SPEAK_MS = 1_500;
 
+/** What comes within this time is drawn together. */
+const DRAW_MS = 16;
+
 const html = document.documentElement;
 
 function paint({ accent, paper }: Look): void {
@@ -46,6 +49,7 @@ function start(look: Look, origin: string): void {
     switch (message.kind) {
       case "shown":
         conversation.show(true);
+        render();
         log.toEnd();
         // On a phone the keyboard would cover what there is to read.
         if (message.focus && matchMedia("(pointer: coarse)").matches) head.focus();
@@ -80,7 +84,13 @@ function start(look: Look, origin: string): void {
   document.body.append(head.root, el("main", {}, log.root, dots.root, strip, composer.root));
 
   let lostSince = 0;
+  let drawing = 0;
+  /** Soon, and once for all that comes together. */
   function draw(): void {
+    drawing ||= window.setTimeout(render, DRAW_MS);
+  }
+  function render(): void {
+    drawing = 0;
     const now = Date.now();
     head.draw(conversation.answering());
     log.draw(now);
@@ -105,7 +115,7 @@ function start(look: Look, origin: string): void {
     if (event.key === "Escape" && !event.isComposing) tell({ kind: "close" });
   });
   conversation.attach(line);
-  draw();
+  render();
   setTimeout(() => log.speak(), SPEAK_MS);
   tell({ kind: "ready" });
 }

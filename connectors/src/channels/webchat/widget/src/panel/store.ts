@@ -37,6 +37,11 @@ export class Store {
     if (seq > this.read) this.set("read", String(seq));
   }
 
+  /** The same place in a thread of other numbers. */
+  renumber(seq: number): void {
+    this.set("read", String(seq));
+  }
+
   pending(): Pending[] {
     const found = this.keys("out.").map((key) => readPending(this.get(key)));
     return found.filter((one) => one !== null).sort((a, b) => a.at - b.at || (a.id < b.id ? -1 : 1));

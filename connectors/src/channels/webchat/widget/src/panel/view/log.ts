@@ -79,7 +79,7 @@ export class Log {
       before = node;
     }
     this.root.classList.toggle("empty", lines.length === 0);
-    const ownSpoke = [...this.conversation.own.values()].some((one) => now - one.at < 500);
+    const ownSpoke = [...this.conversation.own.values()].some((one) => now - one.at < 700);
     if (wasNear || ownSpoke) this.toEnd();
     else this.scrolled();
   }
@@ -124,7 +124,7 @@ export class Log {
       const isLast = !after && waiting.length === 0;
       const setting = { words, time, isFirst, isLast, answer: (title: string) => conversation.say(title) };
       const from = JSON.stringify([message, time, isFirst, isLast && (message.buttons?.length ?? 0) > 0]);
-      lines.push({ key: `seq ${message.seq}`, from, draw: () => bubble(message, setting) });
+      lines.push({ key: `said ${message.id}`, from, draw: () => bubble(message, setting) });
     });
     waiting.forEach((own, index) => {
       const isFirst = index === 0 && messages.at(-1)?.from !== "visitor";
