@@ -75,8 +75,9 @@ export class Conversation {
     return this.messages().filter((one) => one.from !== "visitor" && !one.revoked && one.seq > this.store.read).length;
   }
 
-  say(text: string): void {
-    if (this.own.size >= PENDING_MAX) return;
+  /** False when too much waits already. */
+  say(text: string): boolean {
+    if (this.own.size >= PENDING_MAX) return false;
     const one: Own = { id: uuid(), text, at: Date.now(), standing: "sending", code: "" };
     const page = this.page && JSON.stringify(this.page);
     if (this.page && page && page !== this.sentPage) {
@@ -90,6 +91,7 @@ export class Conversation {
     this.line.start();
     this.dispatch(one);
     this.changed();
+    return true;
   }
 
   retry(id: string): void {

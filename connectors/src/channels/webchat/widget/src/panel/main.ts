@@ -51,9 +51,7 @@ function start(look: Look, origin: string): void {
         conversation.show(true);
         render();
         log.toEnd();
-        // On a phone the keyboard would cover what there is to read.
-        if (message.focus && matchMedia("(pointer: coarse)").matches) head.focus();
-        else if (message.focus) composer.focus();
+        if (message.focus) focus();
         break;
       case "hidden":
         conversation.typing(false);
@@ -77,11 +75,17 @@ function start(look: Look, origin: string): void {
 
   const texts = look.texts[language] ?? {};
   const head = new Head(words, texts.title ?? words.title, () => tell({ kind: "close" }));
-  const log = new Log(conversation, words, new Times(language, words), texts.greeting ?? words.greeting);
+  const log = new Log(conversation, words, new Times(language, words), texts.greeting ?? words.greeting, focus);
   const dots = new Dots();
   const strip = el("p", { class: "strip", role: "status" });
   const composer = new Composer(conversation, words, () => log.toEnd());
   document.body.append(head.root, el("main", {}, log.root, dots.root, strip, composer.root));
+
+  function focus(): void {
+    // On a phone the keyboard would cover what there is to read.
+    if (matchMedia("(pointer: coarse)").matches) head.focus();
+    else composer.focus();
+  }
 
   let lostSince = 0;
   let drawing = 0;

@@ -51,10 +51,9 @@ export class Composer {
   private submit(event: Event): void {
     event.preventDefault();
     const said = this.text.value.trim();
-    if (!said) return;
+    if (!said || !this.conversation.say(said)) return;
     this.text.value = "";
     this.fit();
-    this.conversation.say(said);
     this.text.focus();
     this.sent();
   }

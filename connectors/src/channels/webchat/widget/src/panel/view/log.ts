@@ -35,6 +35,7 @@ export class Log {
     private readonly words: Words,
     private readonly times: Times,
     greeting: string,
+    private readonly answered: () => void,
   ) {
     const hello = el("p", { class: "greeting", dir: "auto" }, greeting);
     this.scroller = el("div", { class: "log", role: "log", "aria-label": words.log, "aria-live": "off", tabindex: "0", scroll: () => this.scrolled() }, hello, this.list);
@@ -84,6 +85,10 @@ export class Log {
     else this.scrolled();
   }
 
+  private answer(title: string): void {
+    if (this.conversation.say(title)) this.answered();
+  }
+
   private isNearEnd(): boolean {
     const { scrollHeight, scrollTop, clientHeight } = this.scroller;
     return scrollHeight - scrollTop - clientHeight < NEAR_PX;
@@ -122,7 +127,7 @@ export class Log {
       const followed = message.from === "visitor" ? waiting.length > 0 && !after : false;
       const time = together(after, message) || followed ? "" : times.time(at);
       const isLast = !after && waiting.length === 0;
-      const setting = { words, time, isFirst, isLast, answer: (title: string) => conversation.say(title) };
+      const setting = { words, time, isFirst, isLast, answer: (title: string) => this.answer(title) };
       const from = JSON.stringify([message, time, isFirst, isLast && (message.buttons?.length ?? 0) > 0]);
       lines.push({ key: `said ${message.id}`, from, draw: () => bubble(message, setting) });
     });
