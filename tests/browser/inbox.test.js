@@ -2,7 +2,7 @@
 // to the line.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { Agent, eventually, nothingWrong, openBrowser, openPage, openPhones, phoneOf, simulator, unique, visit, API } from "./harness.js";
+import { Agent, eventually, nothingWrong, openBrowser, openChat, openPage, openPhones, phoneOf, simulator, unique, visit, write as say, API } from "./harness.js";
 import { forget, INBOX, line, live, logIn, once, open, openInbox, row, stands, write } from "./inbox.js";
 
 let browser;
@@ -195,21 +195,20 @@ test("a closed window is said before sending, and a refusal of the platform is t
 
 test("a customer who is typing is seen, and asked for before sending", async () => {
   const page = await openInbox(browser, "anna");
-  const chat = await visit(await openPage(browser), process.env.LOKET_BROWSER_CHAT);
-  await chat.locator("#state").filter({ hasText: "Connected" }).waitFor();
+  const chat = await openChat(browser);
+  const box = chat.panel.getByRole("textbox");
   const asked = unique("I am on your site");
-  await chat.getByLabel("Message").fill(asked);
-  await chat.getByRole("button", { name: "Send" }).click();
+  await say(chat, asked);
   await open(page, asked);
-  await chat.getByLabel("Message").pressSequentially("and I am sti");
+  await box.pressSequentially("and I am sti");
   await page.locator(".writes").getByText(/is typing/).waitFor();
   const answer = unique("I may interrupt");
   await write(page, answer);
   await page.getByRole("button", { name: "Send anyway" }).click();
   await once(page, answer);
-  await chat.getByText(answer).waitFor();
+  await chat.panel.getByText(answer).waitFor();
   await page.locator("textarea").pressSequentially("More is com");
-  await chat.getByText(/typing|writing/i).first().waitFor();
+  await chat.panel.locator(".three").waitFor();
   nothingWrong(page);
   await page.context().close();
   await chat.context().close();

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::view::VisitorMessage;
+use super::words::Page;
 use crate::refusal::Refusal;
 
 /// What a visitor's page may say.
@@ -16,8 +17,8 @@ pub(super) enum FromVisitor {
         #[serde(default)]
         after_seq: i64,
     },
-    /// A message, under an id of the page's own.
-    Message { client_message_id: String, text: String },
+    /// A message, under an id of the page's own, and from which page it is written.
+    Message { client_message_id: String, text: String, page: Option<Page> },
     /// Everything up to this number is on the screen's list.
     Delivered { seq: i64 },
     /// Everything up to this number was seen.

@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 
 use super::frames::{FromVisitor, ToVisitor};
 use super::sockets::{Place, Ring};
-use super::words::{self, Speaker};
+use super::words::{self, Page, Speaker};
 use super::{Site, Sites, rates, visitors};
 use crate::channels::Wires;
 use crate::refusal::Refusal;
@@ -446,9 +446,9 @@ impl Talk {
             }
             Some(FromVisitor::Delivered { seq }) => self.receipt(ProviderStatus::Delivered, seq).await,
             Some(FromVisitor::Read { seq }) => self.receipt(ProviderStatus::Read, seq).await,
-            Some(FromVisitor::Message { client_message_id, text }) => {
+            Some(FromVisitor::Message { client_message_id, text, page }) => {
                 let id = client_message_id.as_str();
-                match self.say(id, &text).await {
+                match self.say(id, &text, page.as_ref()).await {
                     Ok(()) => self.outlet.send(&ToVisitor::Ack { client_message_id: id }),
                     Err(refusal) => self.outlet.send(&ToVisitor::refusal(&refusal, Some(id))),
                 }
@@ -456,9 +456,9 @@ impl Talk {
         }
     }
 
-    async fn say(&self, id: &str, text: &str) -> Result<(), Refusal> {
+    async fn say(&self, id: &str, text: &str, page: Option<&Page>) -> Result<(), Refusal> {
         self.wires.has_room()?;
-        let event = self.speaker.message(id, text, self.wires.clock.now())?;
+        let event = self.speaker.message(id, text, page, self.wires.clock.now())?;
         rates::count_message(&self.wires.kv, &self.sites.rates, self.speaker.visitor, self.address).await?;
         words::publish(&self.wires.wire, &self.wires.clock, &event).await
     }

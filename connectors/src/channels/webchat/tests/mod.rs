@@ -1,5 +1,6 @@
 //! Web chat over real TCP, on a real bus, with the hub's side scripted.
 
+mod faces;
 mod rest;
 mod sockets;
 
