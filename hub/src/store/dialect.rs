@@ -214,8 +214,10 @@ fn claim(path: &Path) -> Result<File, StoreError> {
 }
 
 /// The schema, one entry a migration; never changed after a release, only added to.
-const MIGRATIONS: &[(i64, &str, &str)] =
-    &[(1, "threads and log", include_str!("migrations/0001_threads_and_log.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "threads and log", include_str!("migrations/0001_threads_and_log.sql")),
+    (2, "stamps", include_str!("migrations/0002_stamps.sql")),
+];
 
 /// The schema in SQLite's words.
 pub(crate) fn sqlite_migrator() -> Migrator {
