@@ -3,7 +3,7 @@
 use loket_protocol::agent::Role;
 use loket_protocol::channel::{AccountSettings, ChannelHealth};
 use loket_protocol::event::EventType;
-use loket_protocol::ids::{AgentId, IdentityId, KeyId, MessageId, ParkedId, SessionId};
+use loket_protocol::ids::{AgentId, ContactId, IdentityId, KeyId, MessageId, ParkedId, SessionId};
 use loket_protocol::message::{Attachment, Content};
 use loket_protocol::thread::ThreadStatus;
 use loket_protocol::time::Timestamp;
@@ -138,6 +138,17 @@ pub struct NewReply {
     pub reply_to: Option<MessageId>,
     /// The client's own id, instead of an idempotency key.
     pub client_message_id: Option<String>,
+}
+
+/// Two contacts that are one person, by somebody's decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewMerge {
+    /// The other one.
+    pub contact: ContactId,
+    /// Which of the two survives; the older one when it is not said.
+    pub survivor: Option<ContactId>,
+    /// Why, at most 500 characters.
+    pub why: Option<String>,
 }
 
 /// A new agent.

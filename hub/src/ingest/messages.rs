@@ -199,6 +199,7 @@ impl Batch<'_> {
             id: work.message,
             seq: 0,
             thread_id: person.thread,
+            copied_from: None,
             direction,
             author,
             channel: Some(event.channel.clone()),

@@ -3,6 +3,7 @@
 
 mod desk;
 mod live;
+mod merging;
 mod outcomes;
 mod people;
 mod processes;

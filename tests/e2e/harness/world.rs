@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use super::ground::Ground;
@@ -46,9 +47,19 @@ pub(crate) struct World {
     simulator_port: u16,
 }
 
-/// A port that was free a moment ago.
+/// A port for a process that will be away now and then: free, never given out here before, and below those
+/// that the kernel gives to connections and to whoever asks for any port, because one of these may sit on it
+/// when the process comes back.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 10_000).expect("small");
+    loop {
+        let turn = NEXT.fetch_add(1, Ordering::Relaxed) % 10_000;
+        let port = 22_000 + (first + turn) % 10_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 impl World {
