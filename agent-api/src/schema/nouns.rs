@@ -234,6 +234,25 @@ fn threads() -> Vec<(&'static str, Value)> {
         ),
         ("MergePage", page("Merge")),
         (
+            "Control",
+            object(
+                "Who answers a thread now.",
+                vec![
+                    always("holder", names(&["bot", "waiting", "agent"], "What sort of party.")),
+                    always(
+                        "agent_id",
+                        or_null(id("agt_", "Which agent; null for one who answered in another app.")),
+                    ),
+                    always("offered_to", or_null(id("agt_", "To whom it is offered while it waits."))),
+                    always("offered_until", or_null(time("Until when they may accept."))),
+                    always("epoch", whole("The number of this turn: one more with each new holder.")),
+                    always("since", time("Since when.")),
+                    always("reason", string("Why, as a short word.")),
+                    always("summary", or_null(string("What whoever handed it on had to say."))),
+                ],
+            ),
+        ),
+        (
             "Thread",
             object(
                 "The one timeline of a contact.",
@@ -246,6 +265,11 @@ fn threads() -> Vec<(&'static str, Value)> {
                     ),
                     always("case_id", or_null(id("case_", "The case that is open, or the last one."))),
                     always("assignee", or_null(id("agt_", "Who looks after it."))),
+                    always("control", reference("Control")),
+                    always(
+                        "waiting_since",
+                        or_null(time("Since when the customer waits for an answer; null when they do not.")),
+                    ),
                     always("seq", whole("The number of the last entry of its log.")),
                     always("last_message", or_null(reference("Message"))),
                     always("unread", whole("The customer's messages since you last marked it read.")),
