@@ -2,15 +2,16 @@
 //! their own conversation and nothing else of the thread: no notes, no other channel.
 
 use loket_backbone::bus::{Lease, Wire};
-use loket_protocol::asks::{WebchatAsk, WebchatReply};
+use loket_protocol::asks::{Answering, WebchatAsk, WebchatReply};
 use loket_protocol::channel::ChannelAccount;
+use loket_protocol::handoff::{Control, Holder};
 use loket_protocol::ids::VisitorId;
 use loket_protocol::message::{AuthorType, Message};
 use loket_protocol::topics::WEBCHAT;
 use tokio_util::sync::CancellationToken;
 
 use crate::store::visitors::{self, Place, VisitorRow};
-use crate::store::{Conn, StoreError, log, messages, threads};
+use crate::store::{Conn, StoreError, agents, log, messages, threads};
 use crate::{Hub, HubError, worker};
 
 /// The most messages of one answer.
@@ -159,10 +160,20 @@ impl Hub {
             return Ok(WebchatReply::Unknown);
         }
         let Some(place) = visitors::place(&mut reader, &account, visitor).await? else {
-            return Ok(WebchatReply::History { messages: Vec::new(), more: false, up_to_seq: None });
+            return Ok(WebchatReply::History {
+                messages: Vec::new(),
+                more: false,
+                up_to_seq: None,
+                answering: None,
+            });
         };
         // Taken before anything is read, so that what comes meanwhile is found by the next question.
-        let head = threads::row(&mut reader, place.thread).await?.map_or(after_seq, |row| row.seq);
+        let row = threads::row(&mut reader, place.thread).await?;
+        let head = row.as_ref().map_or(after_seq, |row| row.seq);
+        let answering = match row {
+            Some(row) => Some(answering(&mut reader, &row.control).await?),
+            None => None,
+        };
         let mut ids = visitors::said_after(&mut reader, place, after_seq, HISTORY_MAX + 1).await?;
         let most = usize::try_from(HISTORY_MAX).unwrap_or(usize::MAX);
         let more = ids.len() > most;
@@ -176,7 +187,7 @@ impl Hub {
         let up_to = if more { said.last().map_or(after_seq, |message| message.seq) } else { head };
         let mut messages = self.changed(&mut reader, place, after_seq, up_to).await?;
         messages.append(&mut said);
-        Ok(WebchatReply::History { messages, more, up_to_seq: Some(up_to) })
+        Ok(WebchatReply::History { messages, more, up_to_seq: Some(up_to), answering })
     }
 
     /// Messages that a visitor has already and that were edited or taken back since, as they are now.
@@ -213,6 +224,15 @@ impl Hub {
             if up_to > after { visitors::with_news(&mut reader, after, up_to).await? } else { Vec::new() };
         Ok(WebchatReply::News { visitors, up_to, more: up_to < head })
     }
+}
+
+/// What a visitor is told of who answers.
+async fn answering(reader: &mut Conn, control: &Control) -> Result<Answering, StoreError> {
+    let agent = match control.agent_id.filter(|_| control.holder == Holder::Agent) {
+        Some(agent) => agents::by_id(reader, agent).await?,
+        None => None,
+    };
+    Ok(Answering { holder: control.holder, name: agent.map(|row| row.agent.name) })
 }
 
 async fn known(

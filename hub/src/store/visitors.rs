@@ -157,7 +157,8 @@ pub(crate) async fn with_news(conn: &mut Conn, after: i64, up_to: i64) -> Result
     let found = sql("SELECT DISTINCT h.value FROM log l JOIN threads t ON t.id = l.thread_id \
          JOIN identities i ON i.contact_id = t.contact_id JOIN handles h ON h.identity_id = i.id \
          WHERE l.seq > $1 AND l.seq <= $2 AND h.kind = $3 AND h.identifies = 1 AND l.type IN \
-         ('message.received', 'message.queued', 'message.echoed', 'message.edited', 'message.deleted')")
+         ('message.received', 'message.queued', 'message.echoed', 'message.edited', 'message.deleted', \
+         'control.requested', 'control.accepted', 'control.passed', 'control.released', 'control.expired')")
     .bind(after)
     .bind(up_to)
     .bind(HandleKind::Visitor.as_str())

@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 
 use super::frames::{FromVisitor, ToVisitor};
 use super::sockets::{Place, Ring};
+use super::view::VisitorAnswering;
 use super::words::{self, Page, Speaker};
 use super::{Site, Sites, rates, visitors};
 use crate::channels::Wires;
@@ -312,6 +313,8 @@ struct Talk {
     rings: mpsc::Receiver<Ring>,
     /// How far the thread was handed to the page.
     shown: i64,
+    /// Who answers, as the page was told.
+    answering: Option<VisitorAnswering>,
     /// There is more, and it had to wait.
     is_behind: bool,
     /// Held so that the place is left with the talk.
@@ -362,6 +365,7 @@ impl Talk {
             outlet,
             rings,
             shown,
+            answering: None,
             is_behind: false,
             _place: place,
         })
@@ -424,6 +428,10 @@ impl Talk {
             };
             for message in &page.messages {
                 self.outlet.send(&ToVisitor::Message { message })?;
+            }
+            if page.answering != self.answering {
+                self.outlet.send(&ToVisitor::Answering { answering: page.answering.as_ref() })?;
+                self.answering = page.answering;
             }
             let went_on = page.up_to_seq > self.shown;
             self.shown = self.shown.max(page.up_to_seq);

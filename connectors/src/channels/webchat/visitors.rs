@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::is_site_name;
-use super::view::VisitorMessage;
+use super::view::{VisitorAnswering, VisitorMessage};
 use crate::refusal::Refusal;
 
 /// How long a single-use ticket lives (`security` WS2).
@@ -97,6 +97,8 @@ pub(super) struct History {
     /// How far this page goes, shown or not.
     #[serde(skip)]
     pub(super) up_to_seq: i64,
+    /// Who answers now; null before anything was said.
+    pub(super) answering: Option<VisitorAnswering>,
 }
 
 async fn ask(wire: &Wire, question: &WebchatAsk) -> Result<WebchatReply, Refusal> {
@@ -148,15 +150,17 @@ pub(super) async fn history(
     after_seq: i64,
 ) -> Result<History, Refusal> {
     match ask(wire, &WebchatAsk::History { site: site.to_owned(), visitor, after_seq }).await? {
-        WebchatReply::History { messages, more, up_to_seq } => {
+        WebchatReply::History { messages, more, up_to_seq, answering } => {
             let last = messages.iter().map(|message| message.seq).max();
             // A hub of the version before tells no number of its own.
             let up_to_seq = up_to_seq.or(last).unwrap_or(after_seq).max(after_seq);
             let messages = messages.into_iter().filter_map(VisitorMessage::of).collect();
-            Ok(History { messages, more, up_to_seq })
+            Ok(History { messages, more, up_to_seq, answering: answering.map(Into::into) })
         }
         // Somebody who has not written yet has no thread.
-        WebchatReply::Unknown => Ok(History { messages: Vec::new(), more: false, up_to_seq: after_seq }),
+        WebchatReply::Unknown => {
+            Ok(History { messages: Vec::new(), more: false, up_to_seq: after_seq, answering: None })
+        }
         WebchatReply::Visitor { .. } | WebchatReply::News { .. } => Err(unexpected()),
     }
 }
