@@ -8,7 +8,7 @@ import { chromium } from "playwright-core";
 const DEADLINE_MS = 15_000;
 const POLL_MS = 40;
 
-function place(name) {
+export function place(name) {
   const value = process.env[name];
   assert.ok(value, `${name} is not set: run tests/browser/run`);
   return value;
@@ -137,7 +137,10 @@ export async function openPage(browser, options = {}) {
   page.on("request", (request) => look(request.url()));
   page.on("websocket", (socket) => look(socket.url()));
   page.on("console", (message) => {
-    if (message.type() === "error") page.wrongs.push(`console: ${message.text()}`);
+    // Whether somebody is logged in can only be asked, and the browser notes the answer "no".
+    const asks = message.location().url.endsWith("/v1/me") && message.text().includes("401");
+    const isOffline = page.mayBeOffline && message.text().includes("ERR_INTERNET_DISCONNECTED");
+    if (message.type() === "error" && !asks && !isOffline) page.wrongs.push(`console: ${message.text()}`);
   });
   page.on("pageerror", (error) => page.wrongs.push(`script: ${error.message}`));
   page.on("dialog", (dialog) => {

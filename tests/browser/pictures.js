@@ -2,8 +2,10 @@
 // deploy/pictures: tests/browser/run --pictures.
 import { mkdirSync, statSync } from "node:fs";
 import { Agent, DOCS, LOOKS, openBrowser, openPage, openPanel, openPhones, phoneOf, SHOP, simulator, unique, visit, write } from "./harness.js";
+import { INBOX, open, openInbox } from "./inbox.js";
 
 const HERE = new URL("pictures/", import.meta.url).pathname;
+const README_INBOX = new URL("../../deploy/pictures/inbox.png", import.meta.url).pathname;
 const README = new URL("../../deploy/pictures/phones.png", import.meta.url).pathname;
 /** The README's picture is fetched by everybody who looks at the project. */
 const README_BYTES_MAX = 300 * 1024;
@@ -129,6 +131,42 @@ for (const { name, ...look } of LOOKS) {
   await page.locator("#listThreads").evaluate((node) => node.scrollIntoView());
   await shoot(page, `docs-${file(name)}`);
   await page.context().close();
+}
+
+// -- the inbox --------------------------------------------------------------------------------------
+
+await anna.post(`/threads/${shown}/notes`, { text: "Lost in the depot in Utrecht. A new one goes out tonight, no charge." });
+for (const [name, words] of [["Pieter Jansen", "Is the shop open on Sunday?"], ["Ayşe Yılmaz", "Merhaba, siparişim nerede?"], ["Sophie de Groot", "Hoi! Hebben jullie de blauwe ook in maat 38?"], ["Jan-Willem van der Berg", "I would like to return a jacket, it is too small. How does that work?"]]) {
+  const made = await simulator.addCustomer({ name, platform: "whatsapp" });
+  await simulator.say(made.id, { type: "text", text: words });
+  await anna.threadWith(words);
+}
+for (const { name, ...look } of [...LOOKS, { name: "dutch", locale: "nl-NL", viewport: { width: 1360, height: 820 } }]) {
+  const page = await openInbox(browser, "admin", look);
+  await page.locator("a.row").nth(4).waitFor();
+  await shoot(page, `inbox-list-${file(name)}`);
+  await open(page, "Sanne de Wit");
+  await page.locator("li.note").waitFor();
+  await page.mouse.move(0, 0);
+  await shoot(page, `inbox-thread-${file(name)}`);
+  for (const section of ["profile", "agents", "channels", "keys", "parked"]) {
+    await page.goto(`${INBOX}#/settings/${section}`);
+    await page.getByRole("heading", { level: 1 }).waitFor();
+    await page.waitForLoadState("networkidle");
+    await shoot(page, `inbox-${section}-${file(name)}`);
+  }
+  await page.context().close();
+}
+{
+  const page = await openInbox(browser, "anna", { viewport: { width: 1280, height: 720 }, deviceScaleFactor: 1.5 });
+  await open(page, "Sanne de Wit");
+  await page.locator("li.note").waitFor();
+  await page.mouse.move(0, 0);
+  await page.screenshot({ path: README_INBOX, animations: "disabled", caret: "hide" });
+  await page.context().close();
+  const { size } = statSync(README_INBOX);
+  console.log(`deploy/pictures/inbox.png (${Math.round(size / 1024)} KiB)`);
+  if (size > README_BYTES_MAX) throw new Error("the README's picture of the inbox is too heavy");
 }
 
 // -- the README's picture ---------------------------------------------------------------------------

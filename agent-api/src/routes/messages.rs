@@ -57,6 +57,28 @@ pub(super) fn doors(doors: &mut Doors) {
         )
         .answers(200, "A page of messages.", Carries::Json("MessagePage", examples::page(&examples::message()))),
     );
+    doors.get(
+        "/v1/threads/{id}/events",
+        events,
+        Doc::new(
+            "listThreadEvents",
+            "What happened to a thread besides its messages, in order of seq.",
+            "Assigned, resolved, opened, handed over: the entries that stand between the messages. \
+             `next_cursor` is the `after_seq` to go on with.",
+        )
+        .query("after_seq", "Those after this number of the thread's log.", &seq)
+        .query("before_seq", "Those before this number.", &seq)
+        .query(
+            "limit",
+            "How many at most.",
+            &json!({"type": "integer", "minimum": 1, "maximum": loket_hub::PAGE_MAX, "default": crate::request::PAGE_DEFAULT}),
+        )
+        .answers(
+            200,
+            "A page of events.",
+            Carries::Json("ThreadEventPage", examples::page(&examples::event())),
+        ),
+    );
     doors.post(
         "/v1/threads/{id}/messages",
         send,
@@ -108,6 +130,18 @@ async fn list(
     let from = place(&query)?;
     let limit = query.limit()?;
     let page = api.hub.messages(id, from, limit).await?;
+    answer::json(200, &page)
+}
+
+async fn events(
+    _: Caller<scope::ThreadsRead>,
+    api: Api,
+    PathId(id): PathId<ThreadId>,
+    query: Query,
+) -> Result<HttpResponse, Problem> {
+    let after = query.number("after_seq", 0..=SEQ_MAX)?.unwrap_or(0);
+    let before = query.number("before_seq", 0..=SEQ_MAX)?.unwrap_or(SEQ_MAX);
+    let page = api.hub.thread_events(id, after, before, query.limit()?).await?;
     answer::json(200, &page)
 }
 

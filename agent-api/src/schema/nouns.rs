@@ -72,7 +72,13 @@ fn people() -> Vec<(&'static str, Value)> {
                 "A session that has just begun.",
                 vec![
                     always("id", id("ses_", "The session.")),
-                    always("token", string("The bearer token; it is shown this once.")),
+                    always(
+                        "token",
+                        or_null(string(
+                            "The bearer token; it is shown this once. Null: it is in the cookie.",
+                        )),
+                    ),
+                    maybe("csrf_token", string("With the cookie: what a write repeats in X-CSRF-Token.")),
                     always("expires_at", time("When it ends at the latest.")),
                     always("agent", reference("Agent")),
                 ],
@@ -90,6 +96,10 @@ fn people() -> Vec<(&'static str, Value)> {
                     always("session_id", or_null(id("ses_", "The session; null for a key."))),
                     always("agent", or_null(reference("Agent"))),
                     always("presence", or_null(reference("PresenceState"))),
+                    maybe(
+                        "csrf_token",
+                        string("With the inbox's cookie: what a write repeats in X-CSRF-Token."),
+                    ),
                 ],
             ),
         ),
@@ -415,6 +425,7 @@ fn said() -> Vec<(&'static str, Value)> {
             ),
         ),
         ("MessagePage", page("Message")),
+        ("ThreadEventPage", page("Event")),
     ]
 }
 

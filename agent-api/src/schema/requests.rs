@@ -31,6 +31,12 @@ fn acts_of_people() -> Vec<(&'static str, Value)> {
                 vec![
                     always("login", text(1, 64, "The login name, compared without case.")),
                     always("password", text(1, 128, "The password.")),
+                    maybe(
+                        "cookie",
+                        yes_or_no(
+                            "Put the session into the inbox's cookie and tell no token; for pages of our own origin.",
+                        ),
+                    ),
                 ],
             ),
         ),

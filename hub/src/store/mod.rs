@@ -46,6 +46,7 @@ mod postgres;
 pub(crate) mod sequencer;
 pub(crate) mod sessions;
 mod sql;
+pub(crate) mod stamps;
 pub(crate) mod statuses;
 pub(crate) mod threads;
 #[cfg(test)]
