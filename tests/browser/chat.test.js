@@ -181,6 +181,27 @@ test("unread: a badge, also on the next page, and the shop's own script is told"
   await page.context().close();
 });
 
+test("a hand-off: the visitor sees that they wait, who takes it, and that it was passed on", async () => {
+  const page = await openChat(browser);
+  const question = unique("Is anybody there?");
+  await page.panel.getByRole("heading", { name: "Veldwerk" }).waitFor();
+  await write(page, question);
+  const thread = await anna.threadWith(question);
+  await page.panel.locator("header").getByText("Waiting for a colleague").waitFor();
+  const control = async (verb) => {
+    const { epoch } = (await anna.get(`/threads/${thread}`)).control;
+    await anna.post(`/threads/${thread}/control`, { verb, epoch });
+  };
+  await control("take");
+  await page.panel.getByRole("heading", { name: "Anna" }).waitFor();
+  await page.panel.locator("header").getByText("helps you").waitFor();
+  assert.equal((await anna.messages(thread)).length, 1, "before a word of hers");
+  await control("release");
+  await page.panel.locator("header").getByText("Waiting for a colleague").waitFor();
+  nothingWrong(page);
+  await page.context().close();
+});
+
 test("a choice that is offered is taken by its button, once", async () => {
   const page = await openChat(browser);
   const question = unique("Which one?");

@@ -30,11 +30,13 @@ impl Shop {
     }
 
     fn page(&self, html: &str) -> HttpResponse {
-        let inbox =
-            self.inbox.as_ref().map(|inbox| format!("<a href=\"{}\">Inbox</a>\n    ", attribute(inbox)));
-        let html = html
+        // Without an inbox the line that names it goes.
+        let lines = html.lines().filter(|line| self.inbox.is_some() || !line.contains(INBOX_PLACE));
+        let html = lines
+            .collect::<Vec<_>>()
+            .join("\n")
             .replace(SCRIPT_PLACE, &attribute(&self.script))
-            .replace(INBOX_PLACE, inbox.as_deref().unwrap_or_default());
+            .replace(INBOX_PLACE, &self.inbox.as_deref().map(attribute).unwrap_or_default());
         let loket = origin(&self.script).unwrap_or_default();
         let policy = format!(
             "default-src 'none'; script-src 'self' {loket}; frame-src {loket}; style-src 'self'; \

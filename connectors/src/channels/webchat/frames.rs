@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::view::VisitorMessage;
+use super::view::{VisitorAnswering, VisitorMessage};
 use super::words::Page;
 use crate::refusal::Refusal;
 
@@ -55,6 +55,8 @@ pub(super) enum ToVisitor<'a> {
     Ack { client_message_id: &'a str },
     /// Somebody of ours is writing, or no longer.
     Typing { on: bool },
+    /// Who answers from now on.
+    Answering { answering: Option<&'a VisitorAnswering> },
     /// We are there.
     Pong {},
     /// A frame was not taken. With `retry_after_s` the same frame may be sent again.

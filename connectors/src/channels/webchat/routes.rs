@@ -183,7 +183,8 @@ async fn visit(
     if is_new {
         metrics::counter!("loket_webchat_visitors_total", "site" => site.name.to_string()).increment(1);
     }
-    let History { messages, more, .. } = visitors::history(&wires.wire, &site.name, visitor, 0, None).await?;
+    let History { messages, more, answering, .. } =
+        visitors::history(&wires.wire, &site.name, visitor, 0, None).await?;
     // Without kv there are no tickets; writing and reading over REST goes on.
     let ticket = visitors::issue_ticket(&wires.kv, &site.name, visitor).await.ok();
     Ok(HttpResponse::Ok().json(json!({
@@ -191,6 +192,7 @@ async fn visit(
         "visitor_token": is_new.then(|| fresh.expose()),
         "messages": messages,
         "more": more,
+        "answering": answering,
         "socket": format!("/webchat/v1/socket?site={}", site.name),
         "ticket": ticket,
     })))

@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 
 use super::frames::{FromVisitor, ToVisitor};
 use super::sockets::{Place, Ring};
+use super::view::VisitorAnswering;
 use super::words::{self, Page, Speaker};
 use super::{Site, Sites, rates, visitors};
 use crate::channels::Wires;
@@ -314,6 +315,8 @@ struct Talk {
     shown: i64,
     /// The thread whose numbers these are, once it was told.
     thread: Option<ThreadId>,
+    /// Who answers, as the page was told.
+    answering: Option<VisitorAnswering>,
     /// There is more, and it had to wait.
     is_behind: bool,
     /// Held so that the place is left with the talk.
@@ -365,6 +368,7 @@ impl Talk {
             rings,
             shown,
             thread: None,
+            answering: None,
             is_behind: false,
             _place: place,
         })
@@ -427,6 +431,10 @@ impl Talk {
             };
             for message in &page.messages {
                 self.outlet.send(&ToVisitor::Message { message })?;
+            }
+            if page.answering != self.answering {
+                self.outlet.send(&ToVisitor::Answering { answering: page.answering.as_ref() })?;
+                self.answering = page.answering;
             }
             // In another thread everything was told anew, in its numbers.
             let is_another = self.thread.is_some() && page.thread != self.thread;

@@ -118,6 +118,21 @@ test("who answers is whoever spoke last, bot or person", () => {
   assert.deepEqual(talk.answering(), { kind: "agent", name: "Anna" });
 });
 
+test("control says who answers now, also before they have spoken", () => {
+  const { talk } = begin();
+  talk.onSaid([message("q", 1, { from: "visitor" })]);
+  talk.onAnswering({ kind: "waiting" });
+  assert.deepEqual(talk.answering(), { kind: "waiting", name: "" });
+  talk.onAnswering({ kind: "bot" });
+  assert.deepEqual(talk.answering(), { kind: "bot", name: "" });
+  talk.onSaid([message("b", 2, { from: "bot", name: "Lot" })]);
+  assert.deepEqual(talk.answering(), { kind: "bot", name: "Lot" });
+  talk.onAnswering({ kind: "agent", name: "Bram" });
+  assert.deepEqual(talk.answering(), { kind: "agent", name: "Bram" });
+  talk.onAnswering({ kind: "waiting" });
+  assert.deepEqual(talk.answering(), { kind: "bot", name: "Lot" }, "nobody waits for an answer that was given");
+});
+
 test("the page is told with the first word from it, and again when it is another one", () => {
   const { talk, line } = begin();
   const pages = () => line.sent.filter((frame) => frame["type"] === "message").map((frame) => (frame["page"] as { title: string } | undefined)?.title);

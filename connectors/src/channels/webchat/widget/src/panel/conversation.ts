@@ -1,6 +1,6 @@
 // The conversation as this tab knows it: what stands in the thread, what waits to be sent, who is
 // writing, and what is unread. Pure but for the store and the line that it is given.
-import type { Said } from "./doors";
+import type { Answers, Said } from "./doors";
 import { Line, said, type State } from "./line";
 import { PENDING_MAX, type Pending, type Store } from "./store";
 
@@ -13,7 +13,8 @@ export interface Own extends Pending {
 }
 
 export interface Answering {
-  kind: "agent" | "bot";
+  kind: Answers["kind"];
+  /** Empty when it is not known. */
   name: string;
 }
 
@@ -33,6 +34,7 @@ export class Conversation {
   isTyping = false;
   isShown = false;
   page: { url: string; title: string } | null = null;
+  private answers: Answers | null = null;
   private line!: Line;
   private typingTimer = 0;
   private typedAt = 0;
@@ -63,12 +65,16 @@ export class Conversation {
     return [...this.own.values()].sort((a, b) => a.at - b.at);
   }
 
-  /** Whoever of ours spoke last. */
+  /** Who answers now: whoever has control, and else whoever of ours spoke last. */
   answering(): Answering | null {
-    for (const { from, name } of this.messages().reverse()) {
-      if (from === "agent" || from === "bot") return { kind: from, name: name ?? "" };
-    }
-    return null;
+    const messages = this.messages().reverse();
+    const spoke = messages.find((one) => one.from === "agent" || one.from === "bot");
+    const last = spoke ? { kind: spoke.from as "agent" | "bot", name: spoke.name ?? "" } : null;
+    const now = this.answers;
+    if (!now) return last;
+    // Nobody has to answer what nobody asked.
+    if (now.kind === "waiting") return messages[0]?.from === "visitor" ? { kind: "waiting", name: "" } : last;
+    return { kind: now.kind, name: now.name ?? (last?.kind === now.kind ? last.name : "") };
   }
 
   unread(): number {
@@ -201,8 +207,14 @@ export class Conversation {
     this.changed();
   }
 
+  onAnswering(answers: Answers | null): void {
+    this.answers = answers;
+    this.changed();
+  }
+
   onForgotten(): void {
     this.said.clear();
+    this.answers = null;
     this.reported = { delivered: 0, read: 0 };
     this.changed();
   }

@@ -29,9 +29,19 @@ export interface Said {
   revoked: boolean;
 }
 
-export interface Visit {
-  visitor_token: string | null;
+/** Who answers by the thread's control; `waiting`: nobody yet. */
+export interface Answers {
+  kind: "agent" | "bot" | "waiting";
+  name?: string;
+}
+
+export interface Page {
   messages: Said[];
+  answering: Answers | null;
+}
+
+export interface Visit extends Page {
+  visitor_token: string | null;
   ticket: string | null;
 }
 
@@ -72,7 +82,7 @@ export class Doors {
     return this.call("POST", "messages", body);
   }
 
-  read(afterSeq: number): Promise<{ messages: Said[]; more: boolean }> {
+  read(afterSeq: number): Promise<Page & { more: boolean }> {
     return this.call("GET", `messages?after_seq=${afterSeq}`);
   }
 

@@ -1,7 +1,7 @@
 // The line to the server: a visit, then a socket that is made again whenever it is lost. While no socket
 // can be had, messages go and come over HTTP.
 import { backoff } from "./backoff";
-import { Refused, type Doors, type Said, type Visit } from "./doors";
+import { Refused, type Answers, type Doors, type Said, type Visit } from "./doors";
 import type { Pending, Store } from "./store";
 
 export type State = "idle" | "connecting" | "open" | "lost" | "refused";
@@ -12,6 +12,7 @@ export interface Ears {
   taken: (id: string) => void;
   refused: (id: string, code: string, retryAfterS: number) => void;
   typing: (on: boolean) => void;
+  answering: (answering: Answers | null) => void;
   /** The server knows this visitor no more. */
   forgotten: () => void;
 }
@@ -21,6 +22,7 @@ interface Frame {
   message?: Said;
   client_message_id?: string;
   on?: boolean;
+  answering?: Answers | null;
   code?: string;
   retry_after_s?: number;
   retry_ms?: number;
@@ -148,6 +150,7 @@ export class Line {
     const answer = locks ? await locks.request("loket.visit", visit) : await visit();
     this.hasVisited = true;
     this.take(answer.messages);
+    this.ears.answering(answer.answering);
     return answer.ticket;
   }
 
@@ -203,6 +206,9 @@ export class Line {
       case "typing":
         this.ears.typing(frame.on === true);
         break;
+      case "answering":
+        this.ears.answering(frame.answering ?? null);
+        break;
       case "error":
         if (id) this.ears.refused(id, frame.code ?? "unknown", frame.retry_after_s ?? 0);
         break;
@@ -241,6 +247,7 @@ export class Line {
       const page = await this.doors.read(this.seq);
       const before = this.seq;
       this.take(page.messages);
+      this.ears.answering(page.answering);
       more = page.more && this.seq > before;
     }
   }

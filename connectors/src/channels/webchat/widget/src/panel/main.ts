@@ -70,6 +70,7 @@ function start(look: Look, origin: string): void {
     taken: (id) => conversation.onTaken(id),
     refused: (id, code, retryAfterS) => conversation.onRefused(id, code, retryAfterS),
     typing: (on) => conversation.onTyping(on),
+    answering: (answers) => conversation.onAnswering(answers),
     forgotten: () => conversation.onForgotten(),
   });
 

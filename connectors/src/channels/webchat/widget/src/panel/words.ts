@@ -13,6 +13,7 @@ export interface Words {
   bot: string;
   helps: string;
   answersByItself: string;
+  waiting: string;
   isWriting: (name: string) => string;
   somebody: string;
   sending: string;
@@ -46,6 +47,7 @@ const WORDS: Record<Language, Words> = {
     bot: "bot",
     helps: "helps you",
     answersByItself: "answers automatically",
+    waiting: "Waiting for a colleague",
     isWriting: (name) => `${name} is writing`,
     somebody: "Somebody",
     sending: "Sending",
@@ -83,6 +85,7 @@ const WORDS: Record<Language, Words> = {
     bot: "bot",
     helps: "helpt je",
     answersByItself: "antwoordt automatisch",
+    waiting: "Wachten op een collega",
     isWriting: (name) => `${name} schrijft`,
     somebody: "Iemand",
     sending: "Wordt verstuurd",

@@ -28,19 +28,21 @@ export class Head {
     const from = JSON.stringify(answering);
     if (from === this.shown) return;
     this.shown = from;
-    if (!answering) {
-      this.who.replaceChildren(el("h1", { dir: "auto" }, this.title));
+    if (!answering || answering.kind === "waiting") {
+      const waits = answering ? el("p", { class: "small" }, this.words.waiting) : null;
+      this.who.replaceChildren(el("div", { class: "named" }, el("h1", { dir: "auto" }, this.title), waits));
       return;
     }
     const { kind, name } = answering;
-    const shown = plainName(name) || this.words.somebody;
-    const chip = kind === "bot" ? el("span", { class: "chip" }, this.words.bot) : null;
-    const what = kind === "bot" ? this.words.answersByItself : this.words.helps;
+    const isBot = kind === "bot";
+    // A bot that has not spoken yet speaks for the site.
+    const shown = plainName(name) || (isBot ? this.title : this.words.somebody);
+    const chip = isBot ? el("span", { class: "chip" }, this.words.bot) : null;
     this.who.replaceChildren(
       avatar(kind, shown),
       el("div", { class: "named" },
         el("h1", {}, el("bdi", {}, shown), chip ? " " : null, chip),
-        el("p", { class: "small" }, what)),
+        el("p", { class: "small" }, isBot ? this.words.answersByItself : this.words.helps)),
     );
   }
 }
