@@ -29,7 +29,7 @@ pub(super) struct VisitorAnswering {
     name: Option<String>,
 }
 
-impl From<Answering> for VisitorAnswering {
+impl std::convert::From<Answering> for VisitorAnswering {
     fn from(Answering { holder, name }: Answering) -> Self {
         Self { kind: holder, name }
     }
