@@ -2,7 +2,7 @@
 //! the first parameter is [`Caller`], [`Person`] or [`Anyone`], and a route without one does not
 //! compile. One table maps roles to scopes.
 //!
-//! There is only the bearer token here. The inbox's cookie session comes with the inbox.
+//! The token comes as a bearer token, or in the inbox's cookie ([`crate::cookie`]); never in both.
 
 use std::future::{Ready, ready};
 use std::marker::PhantomData;
@@ -16,9 +16,10 @@ use loket_hub::{Hub, Principal};
 use loket_protocol::agent::Role::{self, Admin, Agent, Bot, Integrator, Lead};
 use loket_protocol::ids::AgentId;
 
+use crate::cookie;
 use crate::error::{Code, Problem};
 
-/// The longest bearer token that is looked up at all.
+/// The longest token that is looked up at all.
 const BEARER_BYTES_MAX: usize = 256;
 
 /// The scopes as rows: name in Rust, name outside, who has it, meaning.
@@ -65,6 +66,7 @@ scopes! {
     MeWrite, "me:write", [Admin, Lead, Agent], "Log out, set one's presence, change one's password.";
     ThreadsRead, "threads:read", [Admin, Lead, Agent, Bot, Integrator], "Read threads and their messages.";
     ThreadsWrite, "threads:write", [Admin, Lead, Agent, Bot, Integrator], "Reply, add notes, mark as read, show typing.";
+    ThreadsControl, "threads:control", [Admin, Lead, Agent, Bot], "Take, pass, offer, accept and release control.";
     ThreadsAssign, "threads:assign", [Admin, Lead, Agent], "Assign, resolve and reopen threads.";
     ContactsRead, "contacts:read", [Admin, Lead, Agent, Bot, Integrator], "Read contacts and their identities.";
     ContactsMerge, "contacts:merge", [Admin, Lead, Agent], "Join contacts that are one person, and take it back.";
@@ -223,7 +225,19 @@ pub(crate) struct Authenticated {
     /// Who.
     pub(crate) principal: Principal,
     /// With what; a socket asks again with it (`security` P8).
-    pub(crate) bearer: Secret,
+    pub(crate) token: Secret,
+    /// What carried it.
+    pub(crate) carried: Carried,
+}
+
+/// What carried a token. A browser adds a cookie by itself, also for a foreign page; a header is
+/// somebody's intention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Carried {
+    /// The Authorization header.
+    Bearer,
+    /// The inbox's cookie.
+    Cookie,
 }
 
 fn present(req: &HttpRequest, access: Access) -> Result<Principal, Problem> {
@@ -295,11 +309,23 @@ fn bearer(req: &HttpRequest) -> Result<Secret, Problem> {
     Ok(Secret::new(token))
 }
 
+/// A cookie carries a session and never a key.
+fn of_a_session(token: Secret) -> Result<Secret, Problem> {
+    let is_one = token.expose().starts_with("los_") && token.expose().len() <= BEARER_BYTES_MAX;
+    if is_one { Ok(token) } else { Err(Problem::of(Code::Unauthenticated)) }
+}
+
 /// Looks the token of a request up.
 pub(crate) async fn authenticate(hub: &Hub, req: &HttpRequest) -> Result<Authenticated, Problem> {
-    let bearer = bearer(req)?;
-    match hub.principal(bearer.expose()).await? {
-        Some(principal) => Ok(Authenticated { principal, bearer }),
+    let (token, carried) = match cookie::token(req.headers())? {
+        Some(_) if req.headers().contains_key(header::AUTHORIZATION) => {
+            return Err(Problem::of(Code::TwoCredentials));
+        }
+        Some(token) => (of_a_session(token)?, Carried::Cookie),
+        None => (bearer(req)?, Carried::Bearer),
+    };
+    match hub.principal(token.expose()).await? {
+        Some(principal) => Ok(Authenticated { principal, token, carried }),
         None => Err(Problem::of(Code::Unauthenticated)),
     }
 }

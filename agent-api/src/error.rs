@@ -10,7 +10,7 @@ use actix_web::{HttpResponse, ResponseError};
 use loket_backbone::random;
 use loket_hub::HubError;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The codes as rows: variant, code, status, title, what the caller does about it.
 macro_rules! codes {
@@ -53,18 +53,21 @@ codes! {
     QueryInvalid, "query_invalid", 400, "A query parameter is not right", "A parameter in the query is unknown, repeated or has a value that cannot be; `field` names it.";
     HeaderInvalid, "header_invalid", 400, "A header is not right", "A header such as Idempotency-Key or If-Match has a form that cannot be; `field` names it.";
     IdempotencyRequired, "idempotency.required", 400, "An idempotency key is missing", "Sending a message needs an Idempotency-Key header or a `client_message_id`, so that repeating it is safe.";
-    Unauthenticated, "unauthenticated", 401, "Not logged in", "The bearer token is missing, unknown, expired or revoked. Log in again.";
+    TwoCredentials, "two_credentials", 400, "Two credentials at once", "The request carries the inbox's cookie and an Authorization header. Send one of them.";
+    Unauthenticated, "unauthenticated", 401, "Not logged in", "The token is missing, unknown, expired or revoked. Log in again.";
     TokenInUrl, "token_in_url", 401, "A token must not be in an address", "Addresses end up in logs. Send the token as Authorization: Bearer, and replace this one.";
     Credentials, "credentials", 401, "Login name or password is not right", "Which of the two is never told.";
     FreshAuthRequired, "fresh_auth_required", 401, "Log in again for this", "This needs a login within the last ten minutes: POST /v1/sessions again, and use the new token.";
     Forbidden, "forbidden", 403, "Not allowed", "The role of this token lacks the scope that the detail names.";
     AgentRequired, "agent_required", 403, "Only for a person", "This is for a logged-in agent; an API key cannot do it.";
-    OriginNotAllowed, "origin_not_allowed", 403, "This origin may not connect", "The Origin header is not on the list in the setting `api.allowed_origins`.";
+    Forged, "forged", 403, "Not from our own page", "A write with the inbox's cookie comes from the inbox's own page and repeats `csrf_token` of `/v1/me` in X-CSRF-Token.";
+    OriginNotAllowed, "origin_not_allowed", 403, "This origin may not connect", "The Origin header is neither this installation's own nor on the list in the setting `api.allowed_origins`.";
     NotFound, "not_found", 404, "There is no such thing", "It does not exist, or this token has no right to it.";
     RouteNotFound, "route_not_found", 404, "There is no such address", "The path is not one of those in /openapi.json.";
     MethodNotAllowed, "method_not_allowed", 405, "Not with this method", "The header Allow lists the methods of this path.";
     BodyTimeout, "body_timeout", 408, "The body took too long", "The body did not arrive within its time.";
     Conflict, "conflict", 409, "It does not fit what is there", "Something with this name exists already, or the present state does not allow it; the detail says which.";
+    ControlLost, "control_lost", 409, "Somebody else answers now", "The `epoch` is over, or a bot spoke out of its turn; `options.control` says who answers now. Read the thread again.";
     IdempotencyInFlight, "idempotency.in_flight", 409, "The same request is still running", "The first request with this Idempotency-Key is being carried out; ask again after Retry-After.";
     CursorGone, "cursor_gone", 410, "This cursor is of another log", "The cursor is from before a restore, or too old. Read the lists again and go on from the head of the log.";
     Stale, "stale", 412, "It was changed meanwhile", "If-Match does not name the present version. Read it again.";
@@ -269,6 +272,9 @@ impl From<HubError> for Problem {
             HubError::Unsendable { code, sentence, options } => {
                 Self::new(Code::Unsendable, sentence).options(options).named(code)
             }
+            HubError::ControlLost(control) => {
+                Self::of(Code::ControlLost).options(json!({ "control": control }))
+            }
             HubError::Stale => Self::of(Code::Stale),
             HubError::IdempotencyMismatch => Self::of(Code::IdempotencyMismatch),
             HubError::IdempotencyInFlight => Self::of(Code::IdempotencyInFlight).retry_after(1),
@@ -288,7 +294,6 @@ mod tests {
     use std::collections::HashSet;
 
     use actix_web::body::MessageBody as _;
-    use serde_json::json;
 
     use super::*;
 

@@ -15,7 +15,8 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use loket_backbone::{failpoint, random};
 
 use crate::Shared;
-use crate::auth::{self, Access, Declared};
+use crate::auth::{self, Access, Carried, Declared};
+use crate::cookie;
 use crate::doors::{Class, Door};
 use crate::error::{Code, Problem};
 use crate::request::{Query, RawBody};
@@ -152,6 +153,10 @@ where
         let looked_up = tokio::time::timeout(door.deadline, auth::authenticate(&shared.hub, req));
         let found = looked_up.await.map_err(|_| Problem::of(Code::Deadline).retry_soon())??;
         let id = found.principal.id();
+        // A socket's handshake is a GET, and looks at its origin itself.
+        if found.carried == Carried::Cookie && door.method != Method::GET {
+            cookie::refuse_forgery(req, &found.token, &settings.allowed_origins)?;
+        }
         door.access.check(&found.principal)?;
         if matches!(door.access, Access::Fresh(_)) && !shared.hub.is_fresh(&found.principal).await? {
             return Err(Problem::of(Code::FreshAuthRequired));

@@ -7,6 +7,7 @@
 
 mod answer;
 mod auth;
+mod cookie;
 mod cursor;
 mod doors;
 mod error;

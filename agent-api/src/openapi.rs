@@ -7,6 +7,7 @@ use actix_web::http::Method;
 use serde_json::{Map, Value, json};
 
 use crate::auth::{Access, Scope};
+use crate::cookie;
 use crate::doors::{Carries, Class, Door};
 use crate::error::Code;
 use crate::routes;
@@ -72,7 +73,13 @@ fn document() -> Value {
                     "type": "http",
                     "scheme": "bearer",
                     "description": "A session's token (los_…) or an API key (lok_…). The role decides the scopes; see x-scopes.",
-                }
+                },
+                "cookie": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": cookie::NAME,
+                    "description": format!("The inbox's session. Writes come from the same origin and repeat csrf_token in {}.", cookie::CSRF_HEADER),
+                },
             },
         },
         "x-scopes": scopes,
@@ -150,14 +157,23 @@ fn operation(door: &Door) -> Value {
     match door.access {
         Access::Public => {}
         Access::Scope(scope) => {
-            fields.insert("security".to_owned(), json!([{"bearer": [scope.as_str()]}]));
+            fields.insert(
+                "security".to_owned(),
+                json!([{"bearer": [scope.as_str()]}, {"cookie": [scope.as_str()]}]),
+            );
         }
         Access::Fresh(scope) => {
-            fields.insert("security".to_owned(), json!([{"bearer": [scope.as_str()]}]));
+            fields.insert(
+                "security".to_owned(),
+                json!([{"bearer": [scope.as_str()]}, {"cookie": [scope.as_str()]}]),
+            );
             fields.insert("x-fresh-login".to_owned(), json!(true));
         }
         Access::Person(scope) => {
-            fields.insert("security".to_owned(), json!([{"bearer": [scope.as_str()]}]));
+            fields.insert(
+                "security".to_owned(),
+                json!([{"bearer": [scope.as_str()]}, {"cookie": [scope.as_str()]}]),
+            );
             fields.insert("x-person".to_owned(), json!(true));
         }
     }
@@ -172,7 +188,10 @@ pub(crate) fn codes(door: &Door) -> BTreeMap<u16, BTreeSet<&'static str>> {
         all.extend([Code::Overloaded, Code::Deadline]);
     }
     if door.access != Access::Public {
-        all.extend([Code::Unauthenticated, Code::Forbidden, Code::TooMany]);
+        all.extend([Code::TwoCredentials, Code::Unauthenticated, Code::Forbidden, Code::TooMany]);
+        if door.method != Method::GET {
+            all.push(Code::Forged);
+        }
     }
     if matches!(door.access, Access::Person(_)) {
         all.push(Code::AgentRequired);
@@ -326,7 +345,7 @@ mod tests {
             let declared = match door.access {
                 Access::Public => json!([]),
                 Access::Scope(scope) | Access::Person(scope) | Access::Fresh(scope) => {
-                    json!([{"bearer": [scope.as_str()]}])
+                    json!([{"bearer": [scope.as_str()]}, {"cookie": [scope.as_str()]}])
                 }
             };
             assert_eq!(operation["security"], declared, "{} {}", door.method, door.path);
@@ -350,6 +369,9 @@ mod tests {
             [
                 "POST /v1/sessions",
                 "GET /v1/event-types",
+                "GET /",
+                "GET /inbox",
+                "GET /inbox/{file:.*}",
                 "GET /openapi.json",
                 "GET /docs",
                 "GET /docs/{file:.*}",

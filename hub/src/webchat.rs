@@ -3,16 +3,17 @@
 //! the thread: no notes, no words from another channel.
 
 use loket_backbone::bus::{Lease, Wire};
-use loket_protocol::asks::{WebchatAsk, WebchatReply};
+use loket_protocol::asks::{Answering, WebchatAsk, WebchatReply};
 use loket_protocol::channel::ChannelAccount;
 use loket_protocol::contact::ClaimKind;
+use loket_protocol::handoff::{Control, Holder};
 use loket_protocol::ids::{ThreadId, VisitorId};
 use loket_protocol::message::{AuthorType, Message};
 use loket_protocol::topics::WEBCHAT;
 use tokio_util::sync::CancellationToken;
 
 use crate::store::visitors::{self, Place, VisitorRow};
-use crate::store::{Conn, StoreError, links, log, messages, threads};
+use crate::store::{Conn, StoreError, agents, links, log, messages, threads};
 use crate::{Hub, HubError, worker};
 
 /// The most messages of one answer.
@@ -173,11 +174,21 @@ impl Hub {
             return Ok(WebchatReply::Unknown);
         }
         let Some(place) = visitors::place(&mut reader, &account, visitor).await? else {
-            let (messages, more) = (Vec::new(), false);
-            return Ok(WebchatReply::History { messages, more, up_to_seq: None, thread: None });
+            return Ok(WebchatReply::History {
+                messages: Vec::new(),
+                more: false,
+                up_to_seq: None,
+                thread: None,
+                answering: None,
+            });
         };
         // Taken before anything is read, so that what comes meanwhile is found by the next question.
-        let head = threads::row(&mut reader, place.thread).await?.map_or(after_seq, |row| row.seq);
+        let row = threads::row(&mut reader, place.thread).await?;
+        let head = row.as_ref().map_or(after_seq, |row| row.seq);
+        let answering = match row {
+            Some(row) => Some(answering(&mut reader, &row.control).await?),
+            None => None,
+        };
         // A number of another thread, which was theirs before a merge or its undo: all of it again.
         let is_of_another = thread.is_some_and(|thread| thread != place.thread) || after_seq > head;
         let after_seq = if is_of_another { 0 } else { after_seq };
@@ -194,7 +205,8 @@ impl Hub {
         let up_to = if more { said.last().map_or(after_seq, |message| message.seq) } else { head };
         let mut messages = self.changed(&mut reader, place, after_seq, up_to).await?;
         messages.append(&mut said);
-        Ok(WebchatReply::History { messages, more, up_to_seq: Some(up_to), thread: Some(place.thread) })
+        let (up_to_seq, thread) = (Some(up_to), Some(place.thread));
+        Ok(WebchatReply::History { messages, more, up_to_seq, thread, answering })
     }
 
     /// Messages that a visitor has already and that were edited or taken back since, as they are now.
@@ -235,6 +247,15 @@ impl Hub {
             if up_to > after { visitors::with_news(&mut reader, after, up_to).await? } else { Vec::new() };
         Ok(WebchatReply::News { visitors, up_to, more: up_to < head })
     }
+}
+
+/// What a visitor is told of who answers.
+async fn answering(reader: &mut Conn, control: &Control) -> Result<Answering, StoreError> {
+    let agent = match control.agent_id.filter(|_| control.holder == Holder::Agent) {
+        Some(agent) => agents::by_id(reader, agent).await?,
+        None => None,
+    };
+    Ok(Answering { holder: control.holder, name: agent.map(|row| row.agent.name) })
 }
 
 async fn known(

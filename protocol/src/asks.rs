@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::channel::ChannelAccount;
 use crate::contact::Handle;
+use crate::handoff::Holder;
 use crate::ids::{ContactId, ThreadId, VisitorId};
 use crate::message::Message;
 use crate::outbound::{Claim, ClaimAnswer};
@@ -81,6 +82,16 @@ pub enum WebchatAsk {
     },
 }
 
+/// Who answers a visitor now, as far as a visitor is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answering {
+    /// A bot, a person, or nobody yet.
+    pub holder: Holder,
+    /// The person's name, when it is known who it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
 /// The hub's answer to a [`WebchatAsk`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "reply", rename_all = "snake_case")]
@@ -108,6 +119,9 @@ pub enum WebchatReply {
         /// The thread whose numbers these are, once the visitor has written.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         thread: Option<ThreadId>,
+        /// Who answers now; absent before anything was said.
+        #[serde(default)]
+        answering: Option<Answering>,
     },
     /// The address.
     Link {

@@ -1,9 +1,11 @@
 // Pictures of each page in each look into tests/browser/pictures, and the README's picture into
 // deploy/pictures: tests/browser/run --pictures.
 import { mkdirSync, statSync } from "node:fs";
-import { Agent, DOCS, LOOKS, openBrowser, openChat, openPage, openPhones, phoneOf, simulator, visit } from "./harness.js";
+import { Agent, DOCS, LOOKS, openBrowser, openPage, openPanel, openPhones, phoneOf, SHOP, simulator, unique, visit, write } from "./harness.js";
+import { INBOX, open, openInbox } from "./inbox.js";
 
 const HERE = new URL("pictures/", import.meta.url).pathname;
+const README_INBOX = new URL("../../deploy/pictures/inbox.png", import.meta.url).pathname;
 const README = new URL("../../deploy/pictures/phones.png", import.meta.url).pathname;
 /** The README's picture is fetched by everybody who looks at the project. */
 const README_BYTES_MAX = 300 * 1024;
@@ -84,28 +86,42 @@ for (const { name, ...look } of LOOKS) {
   await page.context().close();
 }
 
-for (const [locale, label, send, question, answer] of [
-  ["en-GB", "Message", "Send", "Do you deliver on Saturdays?", "We do, between nine and twelve. Shall I put it on the list?"],
-  ["nl-NL", "Bericht", "Versturen", "Bezorgen jullie ook op zaterdag?", "Ja, tussen negen en twaalf. Zal ik het erbij zetten?"],
-]) {
-  const page = await openChat(browser, { locale, viewport: LOOKS[0].viewport });
-  if (locale === "en-GB") await shoot(page, "chat-empty");
-  await page.getByLabel(label).fill(question);
-  await page.getByRole("button", { name: send, exact: true }).click();
+// The widget on the demo shop: closed, empty, in talk with choices and typing, unread, offline.
+const DUTCH = { name: "dutch", locale: "nl-NL", path: "/nl", viewport: { width: 1280, height: 800 } };
+for (const { name, path = "", ...look } of [...LOOKS, DUTCH]) {
+  const isDutch = path !== "";
+  const say = (english, dutch) => (isDutch ? dutch : english);
+  const page = await openPage(browser, look);
+  await page.goto(SHOP + path);
+  page.panel = page.frameLocator("loket-chat iframe");
+  page.button = page.locator("loket-chat #button");
+  await page.button.waitFor();
+  await shoot(page, `shop-${file(name)}`);
+  await openPanel(page);
+  await shoot(page, `widget-empty-${file(name)}`);
+  const question = unique(say("Good morning, do the Polder boots come up large?", "Goedemorgen, vallen de polderschoenen groot uit?"));
+  await write(page, question);
   const thread = await anna.threadWith(question);
-  await anna.say(thread, answer);
-  await page.getByText(answer).waitFor();
-  if (locale === "nl-NL") {
-    await shoot(page, "chat-dutch");
-  } else {
-    for (const { name, colorScheme, viewport } of LOOKS) {
-      await page.emulateMedia({ colorScheme });
-      await page.setViewportSize(viewport);
-      await anna.post(`/threads/${thread}/typing`, { on: true });
-      await page.getByText("Somebody is writing…").waitFor();
-      await shoot(page, `chat-${file(name)}`);
-    }
-  }
+  await anna.say(thread, say("Good morning. They come up half a size large. Which size do you usually wear?", "Goedemorgen. Ze vallen een halve maat groot uit. Welke maat draag je meestal?"));
+  await page.panel.locator("li.agent").waitFor();
+  await write(page, say("42, sometimes 43", "42, soms 43"));
+  await page.panel.locator("li.visitor:not(.waiting)").nth(1).waitFor();
+  const buttons = [{ id: "y", title: say("Yes please", "Ja, graag") }, { id: "n", title: say("No, thank you", "Nee, dank je") }];
+  const text = say("Then I would take 42. Shall I put a pair aside for you?", "Dan zou ik 42 nemen. Zal ik een paar voor je opzij zetten?");
+  await anna.post(`/threads/${thread}/messages`, { content: { type: "quick_replies", text, buttons } });
+  await page.panel.locator(".choice").nth(1).waitFor();
+  await anna.post(`/threads/${thread}/typing`, { on: true });
+  await page.panel.locator(".three").waitFor();
+  await shoot(page, `widget-talk-${file(name)}`);
+  await page.panel.locator("header button").click();
+  await anna.say(thread, say("I have put them aside.", "Ik heb ze klaargezet."));
+  await page.locator("#badge").filter({ hasText: "1" }).waitFor();
+  await shoot(page, `widget-unread-${file(name)}`);
+  await page.button.click();
+  await page.context().setOffline(true);
+  await write(page, say("Thank you", "Dank je wel"));
+  await page.panel.locator(".strip").filter({ hasText: "1" }).waitFor();
+  await shoot(page, `widget-offline-${file(name)}`);
   await page.context().close();
 }
 
@@ -115,6 +131,42 @@ for (const { name, ...look } of LOOKS) {
   await page.locator("#listThreads").evaluate((node) => node.scrollIntoView());
   await shoot(page, `docs-${file(name)}`);
   await page.context().close();
+}
+
+// -- the inbox --------------------------------------------------------------------------------------
+
+await anna.post(`/threads/${shown}/notes`, { text: "Lost in the depot in Utrecht. A new one goes out tonight, no charge." });
+for (const [name, words] of [["Pieter Jansen", "Is the shop open on Sunday?"], ["Ayşe Yılmaz", "Merhaba, siparişim nerede?"], ["Sophie de Groot", "Hoi! Hebben jullie de blauwe ook in maat 38?"], ["Jan-Willem van der Berg", "I would like to return a jacket, it is too small. How does that work?"]]) {
+  const made = await simulator.addCustomer({ name, platform: "whatsapp" });
+  await simulator.say(made.id, { type: "text", text: words });
+  await anna.threadWith(words);
+}
+for (const { name, ...look } of [...LOOKS, { name: "dutch", locale: "nl-NL", viewport: { width: 1360, height: 820 } }]) {
+  const page = await openInbox(browser, "admin", look);
+  await page.locator("a.row").nth(4).waitFor();
+  await shoot(page, `inbox-list-${file(name)}`);
+  await open(page, "Sanne de Wit");
+  await page.locator("li.note").waitFor();
+  await page.mouse.move(0, 0);
+  await shoot(page, `inbox-thread-${file(name)}`);
+  for (const section of ["profile", "agents", "channels", "keys", "parked"]) {
+    await page.goto(`${INBOX}#/settings/${section}`);
+    await page.getByRole("heading", { level: 1 }).waitFor();
+    await page.waitForLoadState("networkidle");
+    await shoot(page, `inbox-${section}-${file(name)}`);
+  }
+  await page.context().close();
+}
+{
+  const page = await openInbox(browser, "anna", { viewport: { width: 1280, height: 720 }, deviceScaleFactor: 1.5 });
+  await open(page, "Sanne de Wit");
+  await page.locator("li.note").waitFor();
+  await page.mouse.move(0, 0);
+  await page.screenshot({ path: README_INBOX, animations: "disabled", caret: "hide" });
+  await page.context().close();
+  const { size } = statSync(README_INBOX);
+  console.log(`deploy/pictures/inbox.png (${Math.round(size / 1024)} KiB)`);
+  if (size > README_BYTES_MAX) throw new Error("the README's picture of the inbox is too heavy");
 }
 
 // -- the README's picture ---------------------------------------------------------------------------

@@ -25,6 +25,7 @@ mod restarts;
 mod roles;
 mod secrets_in_logs;
 mod sends;
+mod siege;
 mod socket;
 #[cfg(feature = "failpoints")]
 mod sweep;

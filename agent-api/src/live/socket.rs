@@ -49,7 +49,8 @@ const SESSION_ENDED: u16 = 4401;
 /// Who wants in, and from which place in the log.
 pub(crate) struct Guest {
     pub(crate) principal: Principal,
-    pub(crate) bearer: Secret,
+    /// With what they came; it is looked up again and again.
+    pub(crate) token: Secret,
     pub(crate) address: IpAddr,
     /// Absent: from now on.
     pub(crate) after: Option<Cursor>,
@@ -74,7 +75,7 @@ pub(crate) fn open(
     let socket = Socket {
         shared: Arc::clone(shared),
         principal: Mutex::new(guest.principal),
-        bearer: guest.bearer,
+        token: guest.token,
         sent: AtomicI64::new(0),
         epoch: Mutex::new(String::new()),
     };
@@ -88,7 +89,7 @@ pub(crate) fn open(
 struct Socket {
     shared: Arc<Shared>,
     principal: Mutex<Principal>,
-    bearer: Secret,
+    token: Secret,
     /// The log seq of the last event sent.
     sent: AtomicI64,
     epoch: Mutex<String>,
@@ -371,7 +372,7 @@ impl Socket {
 
     /// Asks again with the token it came with. A store that is away ends nobody's session.
     async fn still_stands(&self) -> bool {
-        match self.shared.hub.principal(self.bearer.expose()).await {
+        match self.shared.hub.principal(self.token.expose()).await {
             Ok(Some(principal)) => {
                 let stands = Scope::EventsRead.allows(principal.role);
                 *self.principal.lock().unwrap_or_else(PoisonError::into_inner) = principal;

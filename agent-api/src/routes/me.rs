@@ -1,7 +1,7 @@
 //! `/v1/me`: who one is, one's presence, one's password.
 
-use actix_web::HttpResponse;
 use actix_web::http::Method;
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
 use loket_hub::PrincipalBy;
 use loket_protocol::agent::{Agent, Presence, PresenceState, Role};
 use loket_protocol::ids::SessionId;
@@ -10,7 +10,8 @@ use serde_json::json;
 
 use super::Api;
 use crate::answer;
-use crate::auth::{Caller, Person, Scope, scope};
+use crate::auth::{Authenticated, Caller, Carried, Person, Scope, scope};
+use crate::cookie;
 use crate::doors::{Carries, Class, Doc, Doors};
 use crate::error::{Code, Problem};
 use crate::request::Body;
@@ -26,6 +27,8 @@ struct Me {
     session_id: Option<SessionId>,
     agent: Option<Agent>,
     presence: Option<PresenceState>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    csrf_token: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -51,7 +54,7 @@ pub(super) fn doors(doors: &mut Doors) {
         Doc::new(
             "me",
             "Who this token belongs to.",
-            "With its role and its scopes; for an agent also the presence.",
+            "With its role and its scopes; for an agent also the presence, and with the inbox's cookie what a write repeats in X-CSRF-Token.",
         )
         .answers(200, "Who.", Carries::Json("Me", examples::me())),
     );
@@ -90,7 +93,13 @@ pub(super) fn doors(doors: &mut Doors) {
     );
 }
 
-async fn show(caller: Caller<scope::MeRead>, api: Api) -> Result<HttpResponse, Problem> {
+async fn show(caller: Caller<scope::MeRead>, api: Api, req: HttpRequest) -> Result<HttpResponse, Problem> {
+    let by_cookie = |found: &&Authenticated| found.carried == Carried::Cookie;
+    let csrf_token = req
+        .extensions()
+        .get::<Authenticated>()
+        .filter(by_cookie)
+        .map(|found| cookie::csrf_token(&found.token));
     let (session_id, agent, presence) = match caller.by {
         PrincipalBy::Session(session, id) => {
             (Some(session), Some(api.hub.agent(id).await?), Some(api.hub.presence(id).await))
@@ -105,6 +114,7 @@ async fn show(caller: Caller<scope::MeRead>, api: Api) -> Result<HttpResponse, P
         session_id,
         agent,
         presence,
+        csrf_token,
     };
     answer::json(200, &me)
 }

@@ -27,6 +27,7 @@ struct NewMessage {
     to: Option<String>,
     reply_to: Option<MessageId>,
     client_message_id: Option<String>,
+    epoch: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -56,6 +57,28 @@ pub(super) fn doors(doors: &mut Doors) {
         )
         .answers(200, "A page of messages.", Carries::Json("MessagePage", examples::page(&examples::message()))),
     );
+    doors.get(
+        "/v1/threads/{id}/events",
+        events,
+        Doc::new(
+            "listThreadEvents",
+            "What happened to a thread besides its messages, in order of seq.",
+            "Assigned, resolved, opened, handed over: the entries that stand between the messages. \
+             `next_cursor` is the `after_seq` to go on with.",
+        )
+        .query("after_seq", "Those after this number of the thread's log.", &seq)
+        .query("before_seq", "Those before this number.", &seq)
+        .query(
+            "limit",
+            "How many at most.",
+            &json!({"type": "integer", "minimum": 1, "maximum": loket_hub::PAGE_MAX, "default": crate::request::PAGE_DEFAULT}),
+        )
+        .answers(
+            200,
+            "A page of events.",
+            Carries::Json("ThreadEventPage", examples::page(&examples::event())),
+        ),
+    );
     doors.post(
         "/v1/threads/{id}/messages",
         send,
@@ -65,12 +88,14 @@ pub(super) fn doors(doors: &mut Doors) {
             "201 means that it is safely queued; its status then moves forward by itself. It needs an \
              Idempotency-Key or a client_message_id. `to` is an identity of the thread's contact, or \
              `auto` (the default): the identity of the last message if it may receive, else the most \
-             recently active one that may.",
+             recently active one that may. `epoch` is the turn of control in which it was written: when \
+             that is over, nothing is sent (409 `control_lost`). A bot must say it, and speaks only while \
+             a bot holds control. A reply of an agent takes control.",
         )
         .replays()
         .body("NewMessage", examples::new_message())
         .answers(201, "The message, queued.", Carries::Json("Message", examples::message()))
-        .codes(&[Code::IdempotencyRequired, Code::Unsendable, Code::Conflict]),
+        .codes(&[Code::IdempotencyRequired, Code::Unsendable, Code::Conflict, Code::ControlLost]),
     );
     doors.post(
         "/v1/threads/{id}/notes",
@@ -108,6 +133,18 @@ async fn list(
     answer::json(200, &page)
 }
 
+async fn events(
+    _: Caller<scope::ThreadsRead>,
+    api: Api,
+    PathId(id): PathId<ThreadId>,
+    query: Query,
+) -> Result<HttpResponse, Problem> {
+    let after = query.number("after_seq", 0..=SEQ_MAX)?.unwrap_or(0);
+    let before = query.number("before_seq", 0..=SEQ_MAX)?.unwrap_or(SEQ_MAX);
+    let page = api.hub.thread_events(id, after, before, query.limit()?).await?;
+    answer::json(200, &page)
+}
+
 fn target(to: Option<&str>) -> Result<Target, Problem> {
     match to {
         None | Some("auto") => Ok(Target::Auto),
@@ -134,6 +171,7 @@ async fn send(
         attachments: body.attachments,
         reply_to: body.reply_to,
         client_message_id: body.client_message_id,
+        epoch: body.epoch,
     };
     answer::written(201, api.hub.reply(&caller, id, new, key.with_status(201)).await?)
 }

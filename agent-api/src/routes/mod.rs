@@ -11,6 +11,7 @@ mod channels;
 mod contacts;
 pub(crate) mod events;
 mod health;
+mod inbox;
 mod me;
 mod merges;
 mod messages;
@@ -38,6 +39,7 @@ pub(crate) fn doors() -> Doors {
     agents::doors(&mut doors);
     api_keys::doors(&mut doors);
     parked::doors(&mut doors);
+    inbox::doors(&mut doors);
     reference::doors(&mut doors);
     health::doors(&mut doors);
     doors

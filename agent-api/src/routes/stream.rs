@@ -5,7 +5,8 @@ use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, web};
 use serde_json::json;
 
 use super::Api;
-use crate::auth::{Authenticated, Caller, scope};
+use crate::auth::{Authenticated, Caller, Carried, scope};
+use crate::cookie;
 use crate::cursor::Cursor;
 use crate::doors::{Carries, Class, Doc, Doors};
 use crate::error::{Code, Problem};
@@ -40,8 +41,13 @@ pub(super) fn doors(doors: &mut Doors) {
     );
 }
 
-/// A page's origin must be on the list; a program sends none and has its token (`security` WS1).
-fn check_origin(req: &HttpRequest, allowed: &[String]) -> Result<(), Problem> {
+/// A page's origin must be on the list; a program sends none and has its token. With the cookie, which
+/// a browser adds by itself, there must be an origin, our own or one of the list (`security` WS1).
+fn check_origin(req: &HttpRequest, allowed: &[String], carried: Carried) -> Result<(), Problem> {
+    if carried == Carried::Cookie {
+        let own = cookie::has_own_origin(req, allowed);
+        return if own { Ok(()) } else { Err(Problem::of(Code::OriginNotAllowed)) };
+    }
     let mut origins = req.headers().get_all(header::ORIGIN).peekable();
     if origins.peek().is_none() {
         return Ok(());
@@ -59,13 +65,13 @@ async fn open(
     query: Query,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    check_origin(&req, &api.settings.allowed_origins)?;
+    let found = req.extensions().get::<Authenticated>().cloned();
+    let found = found.ok_or_else(|| Problem::of(Code::Unauthenticated))?;
+    check_origin(&req, &api.settings.allowed_origins, found.carried)?;
     let after: Option<Cursor> = query.parsed("after", "a log seq or a cursor")?;
-    let bearer = req.extensions().get::<Authenticated>().map(|found| found.bearer.clone());
-    let bearer = bearer.ok_or_else(|| Problem::of(Code::Unauthenticated))?;
     let address = gate::address(&api, &req);
     api.live.count_handshake(&api.kv, &api.settings, address).await?;
-    let guest = Guest { principal: caller.clone(), bearer, address, after };
+    let guest = Guest { principal: caller.clone(), token: found.token, address, after };
     socket::open(&api.into_inner(), &req, payload, guest)
 }
 
@@ -78,13 +84,19 @@ mod tests {
     #[test]
     fn an_origin_is_on_the_list_exactly_or_absent() {
         let allowed = ["https://inbox.example".to_owned(), "http://127.0.0.1:8080".to_owned()];
-        let check = |origin: Option<&str>| {
+        let check_as = |origin: Option<&str>, carried| {
             let request = origin
                 .into_iter()
                 .fold(TestRequest::get(), |request, origin| request.insert_header(("origin", origin)));
-            check_origin(&request.to_http_request(), &allowed).is_ok()
+            let request = request.insert_header(("host", "loket.example"));
+            check_origin(&request.to_http_request(), &allowed, carried).is_ok()
         };
+        let check = |origin| check_as(origin, Carried::Bearer);
+        let with_cookie = |origin| check_as(origin, Carried::Cookie);
         assert!(check(None) && check(Some("https://inbox.example")) && check(Some("http://127.0.0.1:8080")));
+        assert!(with_cookie(Some("https://inbox.example")) && with_cookie(Some("https://loket.example")));
+        assert!(!with_cookie(None), "a browser's page has one");
+        assert!(!check(Some("https://loket.example")), "a page does not hold a bearer token");
         for foreign in [
             "http://inbox.example",
             "https://inbox.example:444",
@@ -94,7 +106,7 @@ mod tests {
             "null",
             "",
         ] {
-            assert!(!check(Some(foreign)), "{foreign}");
+            assert!(!check(Some(foreign)) && !with_cookie(Some(foreign)), "{foreign}");
         }
     }
 }

@@ -72,7 +72,13 @@ fn people() -> Vec<(&'static str, Value)> {
                 "A session that has just begun.",
                 vec![
                     always("id", id("ses_", "The session.")),
-                    always("token", string("The bearer token; it is shown this once.")),
+                    always(
+                        "token",
+                        or_null(string(
+                            "The bearer token; it is shown this once. Null: it is in the cookie.",
+                        )),
+                    ),
+                    maybe("csrf_token", string("With the cookie: what a write repeats in X-CSRF-Token.")),
                     always("expires_at", time("When it ends at the latest.")),
                     always("agent", reference("Agent")),
                 ],
@@ -90,6 +96,10 @@ fn people() -> Vec<(&'static str, Value)> {
                     always("session_id", or_null(id("ses_", "The session; null for a key."))),
                     always("agent", or_null(reference("Agent"))),
                     always("presence", or_null(reference("PresenceState"))),
+                    maybe(
+                        "csrf_token",
+                        string("With the inbox's cookie: what a write repeats in X-CSRF-Token."),
+                    ),
                 ],
             ),
         ),
@@ -213,6 +223,25 @@ fn threads() -> Vec<(&'static str, Value)> {
             ),
         ),
         (
+            "Control",
+            object(
+                "Who answers a thread now.",
+                vec![
+                    always("holder", names(&["bot", "waiting", "agent"], "What sort of party.")),
+                    always(
+                        "agent_id",
+                        or_null(id("agt_", "Which agent; null for one who answered in another app.")),
+                    ),
+                    always("offered_to", or_null(id("agt_", "To whom it is offered while it waits."))),
+                    always("offered_until", or_null(time("Until when they may accept."))),
+                    always("epoch", whole("The number of this turn: one more with each new holder.")),
+                    always("since", time("Since when.")),
+                    always("reason", string("Why, as a short word.")),
+                    always("summary", or_null(string("What whoever handed it on had to say."))),
+                ],
+            ),
+        ),
+        (
             "Thread",
             object(
                 "The one timeline of a contact.",
@@ -225,6 +254,11 @@ fn threads() -> Vec<(&'static str, Value)> {
                     ),
                     always("case_id", or_null(id("case_", "The case that is open, or the last one."))),
                     always("assignee", or_null(id("agt_", "Who looks after it."))),
+                    always("control", reference("Control")),
+                    always(
+                        "waiting_since",
+                        or_null(time("Since when the customer waits for an answer; null when they do not.")),
+                    ),
                     always("seq", whole("The number of the last entry of its log.")),
                     always("last_message", or_null(reference("Message"))),
                     always("unread", whole("The customer's messages since you last marked it read.")),
@@ -370,6 +404,7 @@ fn said() -> Vec<(&'static str, Value)> {
             ),
         ),
         ("MessagePage", page("Message")),
+        ("ThreadEventPage", page("Event")),
     ]
 }
 

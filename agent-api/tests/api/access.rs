@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::harness::{Answer, World, eventually};
 
 /// The door's address with an id that is well formed and unknown.
-fn address(world: &World, door: &DoorInfo) -> String {
+pub(crate) fn address(world: &World, door: &DoorInfo) -> String {
     let clock = &world.clock;
     let kinds = [
         ("/v1/threads/", clock.id::<ThreadId>().to_string()),

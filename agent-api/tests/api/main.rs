@@ -10,6 +10,7 @@
 )]
 
 mod access;
+mod cookie;
 mod document;
 mod harness;
 mod load;

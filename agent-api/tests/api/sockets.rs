@@ -54,6 +54,21 @@ impl Socket {
         client_async(request, stream).await.unwrap().0
     }
 
+    /// As a browser opens it; the status when it is refused.
+    pub(crate) async fn with_cookie(world: &World, cookie: &str, origin: Option<&str>) -> Result<Self, u16> {
+        let url = format!("{}/v1/stream", world.base.replacen("http", "ws", 1));
+        let mut request = url.into_client_request().unwrap();
+        request.headers_mut().insert("cookie", HeaderValue::from_str(cookie).unwrap());
+        if let Some(origin) = origin {
+            request.headers_mut().insert("origin", HeaderValue::from_str(origin).unwrap());
+        }
+        match connect_async(request).await {
+            Ok((wire, _)) => Ok(Self { wire }),
+            Err(Error::Http(answer)) => Err(answer.status().as_u16()),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
     pub(crate) async fn open(world: &World, token: &str, query: &str) -> Self {
         Self::try_open(world, Some(token), query, None).await.unwrap()
     }

@@ -101,6 +101,24 @@ pub(crate) async fn after(
     Ok(events)
 }
 
+/// Numbered entries of a thread between two numbers of its log, both left out, that are no message,
+/// ascending, at most `limit`.
+pub(crate) async fn of_thread(
+    conn: &mut Conn,
+    thread: ThreadId,
+    after: i64,
+    before: i64,
+    limit: u32,
+) -> Result<Vec<Event>, StoreError> {
+    let text = [
+        COLUMNS,
+        "WHERE thread_id = $1 AND thread_seq > $2 AND thread_seq < $3 AND type NOT LIKE 'message.%' \
+         AND type <> 'note.added' AND seq IS NOT NULL ORDER BY thread_seq LIMIT $4",
+    ];
+    let found = parts(&text).bind(thread).bind(after).bind(before).bind(limit).all(conn).await?;
+    found.iter().map(event).collect()
+}
+
 /// A numbered entry by its id.
 pub(crate) async fn by_id(conn: &mut Conn, id: EventId) -> Result<Option<Event>, StoreError> {
     let row = parts(&[COLUMNS, "WHERE event_id = $1 AND seq IS NOT NULL"]).bind(id).first(conn).await?;

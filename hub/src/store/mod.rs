@@ -30,6 +30,7 @@ mod contract;
 pub(crate) mod desk;
 pub(crate) mod dialect;
 mod error;
+pub(crate) mod handoffs;
 pub(crate) mod idempotency;
 pub(crate) mod inbox;
 pub(crate) mod installation;
@@ -47,6 +48,7 @@ mod postgres;
 pub(crate) mod sequencer;
 pub(crate) mod sessions;
 mod sql;
+pub(crate) mod stamps;
 pub(crate) mod statuses;
 pub(crate) mod threads;
 #[cfg(test)]

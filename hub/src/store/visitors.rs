@@ -160,7 +160,8 @@ pub(crate) async fn with_news(conn: &mut Conn, after: i64, up_to: i64) -> Result
          JOIN identities i ON i.contact_id = t.contact_id JOIN handles h ON h.identity_id = i.id \
          WHERE l.seq > $1 AND l.seq <= $2 AND h.kind = $3 AND h.identifies = 1 AND l.type IN \
          ('message.received', 'message.queued', 'message.echoed', 'message.edited', 'message.deleted', \
-         'message.copied', 'contact.merged', 'contact.split')")
+         'message.copied', 'contact.merged', 'contact.split', \
+         'control.requested', 'control.accepted', 'control.passed', 'control.released', 'control.expired')")
     .bind(after)
     .bind(up_to)
     .bind(HandleKind::Visitor.as_str())

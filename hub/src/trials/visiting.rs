@@ -1,8 +1,9 @@
 //! Visitors of a web site.
 
-use loket_protocol::asks::{WebchatAsk, WebchatReply};
+use loket_protocol::asks::{Answering, WebchatAsk, WebchatReply};
 use loket_protocol::contact::{Customer, Handle, HandleKind};
 use loket_protocol::event::LiveSignal;
+use loket_protocol::handoff::Holder;
 use loket_protocol::ids::VisitorId;
 use loket_protocol::inbound::{Fact, INBOUND_VERSION, InboundEvent, RevokeFact};
 use loket_protocol::topics::WEBCHAT;
@@ -49,14 +50,23 @@ async fn history_is_the_visitors_own_conversation_without_notes() {
     let ask =
         |visitor, after_seq| WebchatAsk::History { site: "shop".into(), visitor, after_seq, thread: None };
     let empty = world.hub.webchat(ask(visitor, 0)).await.expect("answered");
-    assert_eq!(empty, WebchatReply::History { messages: vec![], more: false, up_to_seq: None, thread: None });
+    assert_eq!(
+        empty,
+        WebchatReply::History {
+            messages: vec![],
+            more: false,
+            up_to_seq: None,
+            thread: None,
+            answering: None
+        }
+    );
     let gast = world.customer(&site(), Handle::new(HandleKind::Visitor, visitor.to_string())).await;
     let agent = world.agent();
     world.hub.note(&agent, gast.thread, "Geheim", None).await.expect("noted");
     for n in 0..101 {
         world.says(&agent, gast, &format!("Dag {n}")).await;
     }
-    let WebchatReply::History { messages, more, up_to_seq, .. } =
+    let WebchatReply::History { messages, more, up_to_seq, answering, .. } =
         world.hub.webchat(ask(visitor, 0)).await.expect("answered")
     else {
         panic!("no history")
@@ -68,6 +78,7 @@ async fn history_is_the_visitors_own_conversation_without_notes() {
     assert_eq!(messages[0].author.name.as_deref(), Some("Bram"));
     let last = messages[99].seq;
     assert_eq!(up_to_seq, Some(last));
+    assert_eq!(answering, Some(Answering { holder: Holder::Agent, name: Some("Bram".to_owned()) }));
     let WebchatReply::History { messages, more, .. } =
         world.hub.webchat(ask(visitor, last)).await.expect("answered")
     else {
@@ -144,7 +155,7 @@ async fn a_message_that_was_taken_back_is_told_again_to_who_has_it() {
         fact: Fact::Revoke(fact),
     };
     let mut tx = world.hub.inner().store.begin().await.expect("a transaction");
-    crate::ingest::apply(&mut tx, &[event]).await.expect("applied");
+    crate::ingest::apply(&mut tx, &world.hub.inner().house, &[event]).await.expect("applied");
     tx.commit().await.expect("committed");
     let (messages, after) = history(shown).await;
     assert_eq!(messages.iter().map(|message| message.id).collect::<Vec<_>>(), [message.id]);

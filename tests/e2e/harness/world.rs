@@ -214,6 +214,16 @@ origins = ["{origin}"]
         }
     }
 
+    /// The same for those that have ended by themselves, too.
+    pub(crate) fn spawn_again(&mut self) {
+        for process in &mut self.processes {
+            if process.has_ended() {
+                process.forget();
+            }
+        }
+        self.spawn();
+    }
+
     /// One process, to be killed or stopped.
     pub(crate) fn process(&mut self, name: &str) -> &mut Process {
         let mut processes = self.processes.iter_mut();

@@ -1,4 +1,4 @@
-//! The visitor's doors over HTTP: `/webchat/v1` and the test page.
+//! The visitor's doors over HTTP: `/webchat/v1` and the widget's files.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,11 +17,12 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use super::origins::is_own;
 use super::socket::{self, FRAME_BYTES_MAX, Opening};
 use super::sockets::NoPlace;
 use super::visitors::{self, History, TICKET_TIME, Token};
-use super::words::{self, Speaker};
-use super::{Site, Sites, page, rates};
+use super::words::{self, Page, Speaker};
+use super::{Site, Sites, faces, rates};
 use crate::channels::Wires;
 use crate::ingress::read_body;
 use crate::refusal::{Refusal, security_headers};
@@ -69,7 +70,7 @@ pub(super) fn configure(sites: &Arc<Sites>, service: &mut ServiceConfig) {
             .service(web::resource("/socket").route(web::get().to(open_socket)).default_service(only("GET")))
             .default_service(web::to(async || Refusal::UnknownPath.error_response())),
     );
-    page::configure(sites, service);
+    faces::configure(sites, service);
 }
 
 /// Lets pages of listed origins read the answers, without credentials (`security` B4). Which site a
@@ -103,14 +104,21 @@ async fn cors(
     Ok(response)
 }
 
-/// The site of that name, if the page that asks may talk to it. Programs send no `Origin`; a list of
-/// origins stops pages, not programs (`security` VI1).
+/// The site of that name, if the page that asks may talk to it: one of the site's own, or the widget's
+/// panel, which comes from here and which only the site's pages can frame. Programs send no `Origin`; a
+/// list of origins stops pages, not programs (`security` VI1).
 fn admit<'a>(sites: &'a Sites, name: &str, request: &HttpRequest) -> Result<&'a Arc<Site>, Refusal> {
     let site = sites.site(name)?;
     let mut origins = request.headers().get_all(ORIGIN);
     match (origins.next(), origins.next()) {
         (None, _) => Ok(site),
-        (Some(origin), None) if origin.to_str().is_ok_and(|origin| site.origins.lists(origin)) => Ok(site),
+        (Some(origin), None)
+            if origin
+                .to_str()
+                .is_ok_and(|origin| site.origins.lists(origin) || is_own(origin, request.headers())) =>
+        {
+            Ok(site)
+        }
         _ => Err(Refusal::Origin),
     }
 }
@@ -178,7 +186,8 @@ async fn visit(
     if is_new {
         metrics::counter!("loket_webchat_visitors_total", "site" => site.name.to_string()).increment(1);
     }
-    let History { messages, more, .. } = visitors::history(&wires.wire, &site.name, visitor, 0, None).await?;
+    let History { messages, more, answering, .. } =
+        visitors::history(&wires.wire, &site.name, visitor, 0, None).await?;
     // Without kv there are no tickets; writing and reading over REST goes on.
     let ticket = visitors::issue_ticket(&wires.kv, &site.name, visitor).await.ok();
     Ok(HttpResponse::Ok().json(json!({
@@ -186,6 +195,7 @@ async fn visit(
         "visitor_token": is_new.then(|| fresh.expose()),
         "messages": messages,
         "more": more,
+        "answering": answering,
         "socket": format!("/webchat/v1/socket?site={}", site.name),
         "ticket": ticket,
     })))
@@ -208,6 +218,7 @@ async fn count_newcomer(
 struct SaidBody {
     client_message_id: String,
     text: String,
+    page: Option<Page>,
 }
 
 /// `POST /messages`: 202 once the message is safe on the bus.
@@ -221,7 +232,8 @@ async fn say(
     let (site, visitor) = visitor(&wires, &sites, &request).await?;
     let speaker = Speaker { account: site.account.clone(), visitor };
     wires.has_room()?;
-    let event = speaker.message(&said.client_message_id, &said.text, wires.clock.now())?;
+    let event =
+        speaker.message(&said.client_message_id, &said.text, said.page.as_ref(), wires.clock.now())?;
     let address = rates::address(&request, &wires.trusted_proxies);
     rates::count_message(&wires.kv, &sites.rates, visitor, address).await?;
     words::publish(&wires.wire, &wires.clock, &event).await?;

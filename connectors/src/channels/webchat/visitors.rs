@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::is_site_name;
-use super::view::VisitorMessage;
+use super::view::{VisitorAnswering, VisitorMessage};
 use crate::refusal::Refusal;
 
 /// How long a single-use ticket lives (`security` WS2).
@@ -101,6 +101,8 @@ pub(super) struct History {
     /// Whose numbers these are: a merge or its undo puts a visitor's talk into another thread.
     #[serde(skip)]
     pub(super) thread: Option<ThreadId>,
+    /// Who answers now; null before anything was said.
+    pub(super) answering: Option<VisitorAnswering>,
 }
 
 async fn ask(wire: &Wire, question: &WebchatAsk) -> Result<WebchatReply, Refusal> {
@@ -153,17 +155,21 @@ pub(super) async fn history(
     thread: Option<ThreadId>,
 ) -> Result<History, Refusal> {
     match ask(wire, &WebchatAsk::History { site: site.to_owned(), visitor, after_seq, thread }).await? {
-        WebchatReply::History { messages, more, up_to_seq, thread } => {
+        WebchatReply::History { messages, more, up_to_seq, thread, answering } => {
             let last = messages.iter().map(|message| message.seq).max();
             // A hub of the version before tells no number of its own.
             let up_to_seq = up_to_seq.unwrap_or_else(|| last.unwrap_or(after_seq).max(after_seq));
             let messages = messages.into_iter().filter_map(VisitorMessage::of).collect();
-            Ok(History { messages, more, up_to_seq, thread })
+            Ok(History { messages, more, up_to_seq, thread, answering: answering.map(Into::into) })
         }
         // Somebody who has not written yet has no thread.
-        WebchatReply::Unknown => {
-            Ok(History { messages: Vec::new(), more: false, up_to_seq: after_seq, thread: None })
-        }
+        WebchatReply::Unknown => Ok(History {
+            messages: Vec::new(),
+            more: false,
+            up_to_seq: after_seq,
+            thread: None,
+            answering: None,
+        }),
         _ => Err(unexpected()),
     }
 }

@@ -1,5 +1,6 @@
 //! Web chat over real TCP, on a real bus, with the hub's side scripted.
 
+mod faces;
 mod rest;
 mod sockets;
 
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use loket_backbone::bus::Wire;
 use loket_backbone::disk::Disks;
 use loket_backbone::tasks::Tasks;
-use loket_protocol::asks::{VisitorWake, WebchatAsk, WebchatReply};
+use loket_protocol::asks::{Answering, VisitorWake, WebchatAsk, WebchatReply};
 use loket_protocol::channel::{ChannelAccount, ChannelKind};
 use loket_protocol::contact::Customer;
 use loket_protocol::ids::{AgentId, MessageId, ThreadId, VisitorId};
@@ -47,6 +48,8 @@ struct Kept {
     events: Vec<InboundEvent>,
     /// Whose conversations changed, in order: the log.
     log: Vec<VisitorId>,
+    /// Who answers, in all of them.
+    answering: Option<Answering>,
     /// It does not answer questions for news.
     tells_no_news: bool,
     /// It does not answer.
@@ -281,7 +284,8 @@ fn answer(hub: &mut Kept, ask: WebchatAsk, fresh: VisitorId) -> WebchatReply {
             let mut all: Vec<_> =
                 thread.iter().filter(|m| m.seq <= after_seq && changed(&m.seq)).cloned().collect();
             all.append(&mut messages);
-            WebchatReply::History { messages: all, more, up_to_seq: Some(up_to), thread: None }
+            let answering = hub.answering.clone();
+            WebchatReply::History { messages: all, more, up_to_seq: Some(up_to), thread: None, answering }
         }
         WebchatAsk::Link { channel, .. } if channel == "whatsapp" => WebchatReply::Link {
             address: "https://wa.me/31201234567?text=Hallo".to_owned(),

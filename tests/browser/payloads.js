@@ -1,0 +1,23 @@
+// What strangers write, hoping that it runs. `owned` is what would run.
+export const PAYLOADS = [
+  "<script>owned()</script>",
+  "<img src=x onerror=owned()>",
+  "<svg onload=owned()>",
+  "<svg><script>owned()</script></svg>",
+  "\"><script>owned()</script>",
+  "'><img src=x onerror=owned()>",
+  "<iframe srcdoc=\"<script>parent.owned()</script>\"></iframe>",
+  "<iframe src=\"javascript:parent.owned()\"></iframe>",
+  "<a href=\"javascript:owned()\">here</a>",
+  "javascript:owned()",
+  "<math><mtext></form><form><mglyph><style></math><img src onerror=owned()>",
+  "<details open ontoggle=owned()>",
+  "<input autofocus onfocus=owned()>",
+  "<body onload=owned()>",
+  "<style>@import 'http://127.0.0.2/x.css';</style>",
+  "<link rel=stylesheet href=http://127.0.0.2/x.css>",
+  "<img src=http://127.0.0.2/pixel.png>",
+  "<meta http-equiv=refresh content=\"0;url=http://127.0.0.2/\">",
+  "</textarea></title><script>owned()</script>",
+  "${owned()} {{owned()}} #{owned()} <%= owned() %> \u202E\u2066<b onmouseover=owned()>x</b>",
+];
