@@ -178,6 +178,7 @@ pub fn hub_settings(config: &Config) -> anyhow::Result<loket_hub::HubSettings> {
         store: config.section("store")?,
         outbound: config.section("outbound")?,
         passwords: config.section("passwords")?,
+        handoff: config.section("handoff")?,
     })
 }
 

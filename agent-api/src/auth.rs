@@ -66,6 +66,7 @@ scopes! {
     MeWrite, "me:write", [Admin, Lead, Agent], "Log out, set one's presence, change one's password.";
     ThreadsRead, "threads:read", [Admin, Lead, Agent, Bot, Integrator], "Read threads and their messages.";
     ThreadsWrite, "threads:write", [Admin, Lead, Agent, Bot, Integrator], "Reply, add notes, mark as read, show typing.";
+    ThreadsControl, "threads:control", [Admin, Lead, Agent, Bot], "Take, pass, offer, accept and release control.";
     ThreadsAssign, "threads:assign", [Admin, Lead, Agent], "Assign, resolve and reopen threads.";
     ContactsRead, "contacts:read", [Admin, Lead, Agent, Bot, Integrator], "Read contacts and their identities.";
     ContactsMerge, "contacts:merge", [Admin, Lead, Agent], "Join contacts that are one person, and take it back.";

@@ -10,7 +10,7 @@ use actix_web::{HttpResponse, ResponseError};
 use loket_backbone::random;
 use loket_hub::HubError;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The codes as rows: variant, code, status, title, what the caller does about it.
 macro_rules! codes {
@@ -67,6 +67,7 @@ codes! {
     MethodNotAllowed, "method_not_allowed", 405, "Not with this method", "The header Allow lists the methods of this path.";
     BodyTimeout, "body_timeout", 408, "The body took too long", "The body did not arrive within its time.";
     Conflict, "conflict", 409, "It does not fit what is there", "Something with this name exists already, or the present state does not allow it; the detail says which.";
+    ControlLost, "control_lost", 409, "Somebody else answers now", "The `epoch` is over, or a bot spoke out of its turn; `options.control` says who answers now. Read the thread again.";
     IdempotencyInFlight, "idempotency.in_flight", 409, "The same request is still running", "The first request with this Idempotency-Key is being carried out; ask again after Retry-After.";
     CursorGone, "cursor_gone", 410, "This cursor is of another log", "The cursor is from before a restore, or too old. Read the lists again and go on from the head of the log.";
     Stale, "stale", 412, "It was changed meanwhile", "If-Match does not name the present version. Read it again.";
@@ -271,6 +272,9 @@ impl From<HubError> for Problem {
             HubError::Unsendable { code, sentence, options } => {
                 Self::new(Code::Unsendable, sentence).options(options).named(code)
             }
+            HubError::ControlLost(control) => {
+                Self::of(Code::ControlLost).options(json!({ "control": control }))
+            }
             HubError::Stale => Self::of(Code::Stale),
             HubError::IdempotencyMismatch => Self::of(Code::IdempotencyMismatch),
             HubError::IdempotencyInFlight => Self::of(Code::IdempotencyInFlight).retry_after(1),
@@ -290,7 +294,6 @@ mod tests {
     use std::collections::HashSet;
 
     use actix_web::body::MessageBody as _;
-    use serde_json::json;
 
     use super::*;
 

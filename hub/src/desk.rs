@@ -11,7 +11,7 @@ use crate::replies::author;
 use crate::requests::{Idempotency, Principal, Written};
 use crate::store::log::{self, Entry};
 use crate::store::messages::{self, NewMessage};
-use crate::store::threads::{self, Growth};
+use crate::store::threads::{self, Growth, ThreadRow, Waiting};
 use crate::store::{Tx, agents, desk, json as text_of};
 use crate::{Hub, HubError};
 
@@ -47,9 +47,9 @@ impl Hub {
         let id: MessageId = tx.id();
         let now = tx.now();
         // A note is the last thing said, but it does not lift the thread in the inbox.
-        let growth = Growth { thread, entries: 1, last_message: None, opens: None };
+        let growth = Growth { thread, entries: 1, last_message: None, opens: None, waiting: Waiting::Same };
         let drawn = threads::grow(&mut tx, &[growth]).await?;
-        let seq = drawn.first().map_or(1, |(_, first)| *first);
+        let seq = drawn.first().map_or(1, |drawn| drawn.first);
         let message = Message {
             id,
             seq,
@@ -105,14 +105,7 @@ impl Hub {
         {
             return Err(HubError::invalid("agent", "there is no such agent"));
         }
-        if row.assignee != to {
-            desk::set_assignee(&mut tx, thread, to).await?;
-            let kind = if to.is_some() { EventType::ThreadAssigned } else { EventType::ThreadUnassigned };
-            let data = json!({
-                "thread_id": thread, "agent_id": to, "previous_agent_id": row.assignee, "by": author(by),
-            });
-            log::append(&mut tx, Some(thread), kind, &data).await?;
-        }
+        give(&mut tx, by, &row, to).await?;
         self.finish(tx, by, thread, once).await
     }
 
@@ -171,7 +164,7 @@ impl Hub {
         self.finish(tx, by, thread, once).await
     }
 
-    async fn finish(
+    pub(crate) async fn finish(
         &self,
         mut tx: Tx,
         by: &Principal,
@@ -202,6 +195,25 @@ impl Hub {
         }
         Ok(())
     }
+}
+
+/// Makes somebody look after a thread, or nobody; nothing when they do already.
+pub(crate) async fn give(
+    tx: &mut Tx,
+    by: &Principal,
+    row: &ThreadRow,
+    to: Option<AgentId>,
+) -> Result<(), HubError> {
+    if row.assignee == to {
+        return Ok(());
+    }
+    desk::set_assignee(tx, row.id, to).await?;
+    let kind = if to.is_some() { EventType::ThreadAssigned } else { EventType::ThreadUnassigned };
+    let data = json!({
+        "thread_id": row.id, "agent_id": to, "previous_agent_id": row.assignee, "by": author(by),
+    });
+    log::append(tx, Some(row.id), kind, &data).await?;
+    Ok(())
 }
 
 fn unchanged(version: i64, seen: Option<i64>) -> Result<(), HubError> {

@@ -1,6 +1,7 @@
 //! What the hub says when it cannot do what was asked. `agent-api/src/error.rs` is the only place
 //! that turns these into status codes.
 
+use loket_protocol::handoff::Control;
 use serde_json::Value;
 
 /// A refusal or a failure, sorted by what the caller does about it.
@@ -31,6 +32,9 @@ pub enum HubError {
     /// Somebody changed it meanwhile: read it again (`If-Match`).
     #[error("it was changed by somebody else meanwhile; read it again")]
     Stale,
+    /// Somebody else answers this thread now: who, and at which turn.
+    #[error("somebody else answers this thread now (turn {})", .0.epoch)]
+    ControlLost(Box<Control>),
     /// The same idempotency key was used for something else.
     #[error("this Idempotency-Key was used for another request")]
     IdempotencyMismatch,

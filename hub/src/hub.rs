@@ -13,6 +13,7 @@ use loket_protocol::topics;
 use tokio::sync::Notify;
 
 use crate::error::HubError;
+use crate::handoff::House;
 use crate::passwords::Passwords;
 use crate::presence::Present;
 use crate::requests::{HubHealth, TopicDepth};
@@ -44,6 +45,8 @@ pub(crate) struct Inner {
     pub(crate) passwords: Passwords,
     /// Who is there, as far as this process was told.
     pub(crate) present: Present,
+    /// Who answers, as it is set.
+    pub(crate) house: House,
 }
 
 impl Hub {
@@ -86,6 +89,7 @@ impl Hub {
                 kick: Notify::new(),
                 passwords,
                 present: Present::default(),
+                house: House::new(&settings.handoff),
             }),
         })
     }

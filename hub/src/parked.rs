@@ -11,10 +11,9 @@ use loket_protocol::time::Timestamp;
 use serde_json::json;
 
 use crate::error::HubError;
-use crate::hub::Hub;
+use crate::hub::{Hub, Inner};
 use crate::ingest::{self, Kind, Replaced};
 use crate::requests::{PAGE_MAX, Page, ParkedItem, Principal};
-use crate::seal::MasterKey;
 use crate::store::audit::{self, Deed};
 use crate::store::inbox::{self, Claim, Effect};
 use crate::store::parked::{self, NewParked, ParkedRow};
@@ -93,7 +92,7 @@ pub(crate) struct Parking {
 
 /// Parks an item, with a placeholder in the thread and an event. One that is parked already is
 /// counted once more; one that is in a thread already is left alone.
-pub(crate) async fn park(tx: &mut Tx, key: &MasterKey, item: Parking) -> Result<(), StoreError> {
+pub(crate) async fn park(tx: &mut Tx, inner: &Inner, item: Parking) -> Result<(), StoreError> {
     let at = item.received_at.unwrap_or_else(|| tx.now());
     if parked::came_again(tx, &item.key, at).await?.is_some() {
         return Ok(());
@@ -113,7 +112,7 @@ pub(crate) async fn park(tx: &mut Tx, key: &MasterKey, item: Parking) -> Result<
     let message = match &item.from {
         Some(from) => {
             let words = format!("A message could not be shown (P-{number})");
-            ingest::placeholder(tx, from, &item.key, &words).await?
+            ingest::placeholder(tx, &inner.house, from, &item.key, &words).await?
         }
         None => None,
     };
@@ -125,7 +124,7 @@ pub(crate) async fn park(tx: &mut Tx, key: &MasterKey, item: Parking) -> Result<
         reason: item.reason.as_str().to_owned(),
         error: item.error,
         source: item.source.to_owned(),
-        raw: item.raw.map(|raw| key.seal(&parked::place(id), &raw)),
+        raw: item.raw.map(|raw| inner.key.seal(&parked::place(id), &raw)),
         message,
         at,
     };
@@ -144,7 +143,8 @@ fn piece_place(key: &str, number: u32) -> String {
 }
 
 /// Takes a problem of a connector's: all of it, or one piece of several.
-pub(crate) async fn take(tx: &mut Tx, key: &MasterKey, problem: Problem) -> Result<(), StoreError> {
+pub(crate) async fn take(tx: &mut Tx, inner: &Inner, problem: Problem) -> Result<(), StoreError> {
+    let key = &inner.key;
     let piece = &problem.raw;
     let unreadable = || StoreError::Unreadable("a piece of a parked item is not base64".to_owned());
     let bytes = piece.bytes().ok_or_else(unreadable)?;
@@ -161,16 +161,16 @@ pub(crate) async fn take(tx: &mut Tx, key: &MasterKey, problem: Problem) -> Resu
         from: Placeholder::of_problem(&problem),
     };
     if piece.of <= 1 {
-        return park(tx, key, Parking { raw: Some(bytes), ..parking }).await;
+        return park(tx, inner, Parking { raw: Some(bytes), ..parking }).await;
     }
     // Whoever brings the last piece must see all others.
     locks::of_name(tx, &item_key).await?;
     match parked::of_key(tx, &item_key).await? {
         // All is there already: a repeat, counted by its first piece.
-        Some((_, true)) if piece.number == 0 => return park(tx, key, parking).await,
+        Some((_, true)) if piece.number == 0 => return park(tx, inner, parking).await,
         Some((_, true)) => return Ok(()),
         Some((_, false)) => {}
-        None => park(tx, key, parking).await?,
+        None => park(tx, inner, parking).await?,
     }
     let Some((id, false)) = parked::of_key(tx, &item_key).await? else { return Ok(()) };
     let sealed = key.seal(&piece_place(&piece.key, piece.number), &bytes);
@@ -251,7 +251,7 @@ impl Hub {
             return Err(HubError::Conflict(format!("it still cannot be read: {error}")));
         }
         let replaced = Replaced { parked: id, placeholder: row.item.message_id };
-        let applied = ingest::apply_replacing(&mut tx, &events, replaced).await?;
+        let applied = ingest::apply_replacing(&mut tx, &self.inner().house, &events, replaced).await?;
         parked::was_read(&mut tx, id).await?;
         tx.commit().await?;
         applied.count();

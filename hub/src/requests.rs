@@ -3,6 +3,7 @@
 use loket_protocol::agent::Role;
 use loket_protocol::channel::{AccountSettings, ChannelHealth};
 use loket_protocol::event::EventType;
+use loket_protocol::handoff::{Holder, Successor, Verb};
 use loket_protocol::ids::{AgentId, ContactId, IdentityId, KeyId, MessageId, ParkedId, SessionId};
 use loket_protocol::message::{Attachment, Content};
 use loket_protocol::thread::ThreadStatus;
@@ -41,6 +42,12 @@ impl Principal {
             PrincipalBy::Session(_, agent) => agent.to_string(),
             PrincipalBy::Key(key) => key.to_string(),
         }
+    }
+
+    /// Whether what they say to a customer is an answer. What a program tells on its own account, such as
+    /// that a parcel has left, is none.
+    pub fn answers(&self) -> bool {
+        self.agent().is_some() || self.role == Role::Bot
     }
 
     /// The agent, when a person asks.
@@ -102,6 +109,25 @@ pub struct ThreadFilter {
     pub channel: Option<String>,
     /// Only with messages that the asking agent has not read.
     pub unread: bool,
+    /// Only where such a party answers now.
+    pub control: Option<Holder>,
+    /// Only where the customer waits for an answer, or only where they do not.
+    pub waiting: Option<bool>,
+}
+
+/// What is asked of a thread's control.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewHandoff {
+    /// What.
+    pub verb: Verb,
+    /// To whom, for *pass* and *offer*.
+    pub to: Option<Successor>,
+    /// The turn that the asking one knows.
+    pub epoch: Option<i64>,
+    /// Why, as a short word: `[a-z][a-z0-9_]{0,31}`.
+    pub reason: Option<String>,
+    /// What whoever takes over should know, at most 2,000 characters.
+    pub summary: Option<String>,
 }
 
 /// Which messages of a thread.
@@ -138,6 +164,8 @@ pub struct NewReply {
     pub reply_to: Option<MessageId>,
     /// The client's own id, instead of an idempotency key.
     pub client_message_id: Option<String>,
+    /// The turn of control in which it was written: refused when that is over. A bot must say it.
+    pub epoch: Option<i64>,
 }
 
 /// Two contacts that are one person, by somebody's decision.

@@ -17,6 +17,17 @@ pub struct HubSettings {
     pub outbound: OutboundSettings,
     /// How much work a password costs.
     pub passwords: PasswordSettings,
+    /// Who answers.
+    pub handoff: HandoffSettings,
+}
+
+/// Who answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HandoffSettings {
+    /// A bot answers new cases first, and takes back what an agent releases: a program with a key of the
+    /// role bot.
+    pub bot_first: bool,
 }
 
 /// Where state of record is.

@@ -107,6 +107,8 @@ impl Inner {
                 status: row.status,
                 case_id: row.case_id,
                 assignee: row.assignee,
+                control: row.control,
+                waiting_since: row.waiting_since,
                 seq: row.seq,
                 last_message: row.last_message_id.and_then(|id| last.remove(&id)),
                 unread: threads::unread(conn, row.id, reader).await?,

@@ -61,6 +61,12 @@ catalogue! {
     ThreadResolved, "thread.resolved", true, "A case ended.";
     ThreadAssigned, "thread.assigned", true, "The thread was given to an agent.";
     ThreadUnassigned, "thread.unassigned", true, "The thread was taken from its agent.";
+    ControlRequested, "control.requested", true, "A person is wanted: the customer asked, or the bot hands over; data.reason says why and data.summary what it had to say.";
+    ControlOffered, "control.offered", true, "A waiting thread was offered to an agent.";
+    ControlAccepted, "control.accepted", true, "An agent answers from now on; data.reason tells an accepted offer from a take, a reply and an echo.";
+    ControlPassed, "control.passed", true, "Control was handed on to a colleague, the bot, or whoever is free.";
+    ControlReleased, "control.released", true, "The holder let go of control.";
+    ControlExpired, "control.expired", true, "An offer was not accepted in time; the thread waits again.";
     ThreadReferred, "thread.referred", true, "A link or an ad reopened the conversation without a message.";
     ThreadHandedOver, "thread.handed_over", true, "The platform moved the conversation between apps.";
     ContactCreated, "contact.created", false, "A contact was made.";
@@ -128,7 +134,7 @@ pub struct Event {
     pub data: Value,
 }
 
-/// Typing and presence: on the socket only, in no log.
+/// Typing, looking and presence: on the socket only, in no log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum LiveSignal {
@@ -139,6 +145,15 @@ pub enum LiveSignal {
         /// The colleague; absent when it is the customer.
         agent_id: Option<AgentId>,
         /// Writing, or no longer.
+        on: bool,
+    },
+    /// A colleague has a thread open before them, or no longer. Said again while it is so.
+    Looking {
+        /// Which.
+        thread_id: ThreadId,
+        /// Who.
+        agent_id: AgentId,
+        /// Looking, or no longer.
         on: bool,
     },
     /// A colleague came, went, or changed what they take.

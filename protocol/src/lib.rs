@@ -11,6 +11,7 @@ pub mod contact;
 pub mod content;
 pub mod delivery;
 pub mod event;
+pub mod handoff;
 pub mod ids;
 pub mod inbound;
 mod keys;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::contact::Contact;
+use crate::handoff::Control;
 use crate::ids::{AgentId, CaseId, ThreadId};
 use crate::message::Message;
 use crate::time::Timestamp;
@@ -40,6 +41,10 @@ pub struct Thread {
     pub case_id: Option<CaseId>,
     /// Who looks after it.
     pub assignee: Option<AgentId>,
+    /// Who answers now.
+    pub control: Control,
+    /// Since when the customer waits for an answer; absent when they do not.
+    pub waiting_since: Option<Timestamp>,
     /// The number of the last entry of its log.
     pub seq: i64,
     /// The last message or note.

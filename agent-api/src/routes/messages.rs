@@ -27,6 +27,7 @@ struct NewMessage {
     to: Option<String>,
     reply_to: Option<MessageId>,
     client_message_id: Option<String>,
+    epoch: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -87,12 +88,14 @@ pub(super) fn doors(doors: &mut Doors) {
             "201 means that it is safely queued; its status then moves forward by itself. It needs an \
              Idempotency-Key or a client_message_id. `to` is an identity of the thread's contact, or \
              `auto` (the default): the identity of the last message if it may receive, else the most \
-             recently active one that may.",
+             recently active one that may. `epoch` is the turn of control in which it was written: when \
+             that is over, nothing is sent (409 `control_lost`). A bot must say it, and speaks only while \
+             a bot holds control. A reply of an agent takes control.",
         )
         .replays()
         .body("NewMessage", examples::new_message())
         .answers(201, "The message, queued.", Carries::Json("Message", examples::message()))
-        .codes(&[Code::IdempotencyRequired, Code::Unsendable, Code::Conflict]),
+        .codes(&[Code::IdempotencyRequired, Code::Unsendable, Code::Conflict, Code::ControlLost]),
     );
     doors.post(
         "/v1/threads/{id}/notes",
@@ -168,6 +171,7 @@ async fn send(
         attachments: body.attachments,
         reply_to: body.reply_to,
         client_message_id: body.client_message_id,
+        epoch: body.epoch,
     };
     answer::written(201, api.hub.reply(&caller, id, new, key.with_status(201)).await?)
 }

@@ -1,8 +1,9 @@
 //! `/v1/threads`: the inbox, and what is done with a thread as a whole.
 
 use actix_web::HttpResponse;
-use loket_hub::ThreadFilter;
+use loket_hub::{NewHandoff, ThreadFilter};
 use loket_protocol::channel::ChannelKind;
+use loket_protocol::handoff::{Holder, Successor, Verb};
 use loket_protocol::ids::{AgentId, ThreadId};
 use loket_protocol::thread::{Thread, ThreadStatus};
 use serde::Deserialize;
@@ -43,6 +44,16 @@ struct Assign {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct HandOver {
+    verb: Verb,
+    to: Option<String>,
+    epoch: Option<i64>,
+    reason: Option<String>,
+    summary: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Empty {}
 
 pub(super) fn doors(doors: &mut Doors) {
@@ -61,6 +72,16 @@ pub(super) fn doors(doors: &mut Doors) {
                 "channel",
                 "Only with an identity on this kind of channel.",
                 &json!({"type": "string", "pattern": "^[a-z][a-z0-9_]{0,31}$"}),
+            )
+            .query(
+                "control",
+                "Only where such a party answers now.",
+                &json!({"type": "string", "enum": ["bot", "waiting", "agent"]}),
+            )
+            .query(
+                "waiting",
+                "`true`: only where the customer waits for an answer; `false`: only where they do not.",
+                &json!({"type": "string", "enum": ["true", "false"]}),
             )
             .query(
                 "unread",
@@ -114,6 +135,24 @@ pub(super) fn doors(doors: &mut Doors) {
             .optional_body("ShowTyping", json!({"on": true})),
     );
     doors.post(
+        "/v1/threads/{id}/control",
+        control,
+        Doc::new(
+            "handOver",
+            "Take control, pass it on, offer it, accept it, release it.",
+            "`take`: you answer from now on, whoever did. `pass`: `to` a colleague (it is offered to them), to \
+             the `bot`, or to the `queue`, the default. `offer`: a lead offers what waits to an agent. `accept`: \
+             you answer what was offered to you. `release`: you answer no longer; the bot does, if there is one. \
+             `epoch` is the turn that you know, `control.epoch` of the thread; only a take may leave it out. The \
+             same request with the same `epoch` again changes nothing. A bot passes and releases, with a \
+             `reason` and a `summary` for whoever takes over.",
+        )
+        .replays()
+        .body("HandOver", json!({"verb": "pass", "to": "queue", "epoch": 7, "reason": "unsure", "summary": "Asks where parcel 3S42 is; tracking says nothing since Monday."}))
+        .answers(200, "The thread as it is now.", Carries::Json("Thread", examples::thread()))
+        .codes(&[Code::ControlLost, Code::Conflict]),
+    );
+    doors.post(
         "/v1/threads/{id}/assign",
         assign,
         Doc::new("assignThread", "Give the thread to an agent, or to nobody.", "")
@@ -163,6 +202,8 @@ fn filter(query: &Query, me: Option<AgentId>) -> Result<ThreadFilter, Problem> {
         assignee,
         channel,
         unread: query.flag("unread")?.unwrap_or(false),
+        control: query.one_of("control", &Holder::ALL.map(|holder| (holder.as_str(), holder)))?,
+        waiting: query.flag("waiting")?,
     })
 }
 
@@ -219,6 +260,30 @@ fn version(thread: &Thread) -> i64 {
     thread.version
 }
 
+fn successor(to: &str) -> Result<Successor, Problem> {
+    match to {
+        "queue" => Ok(Successor::Queue),
+        "bot" => Ok(Successor::Bot),
+        agent => agent
+            .parse()
+            .map(Successor::Agent)
+            .map_err(|_| Problem::new(Code::Invalid, "Name an agent (agt_…), bot or queue.").field("to")),
+    }
+}
+
+async fn control(
+    caller: Caller<scope::ThreadsControl>,
+    api: Api,
+    PathId(id): PathId<ThreadId>,
+    key: IdempotencyKey,
+    Body(body): Body<HandOver>,
+) -> Result<HttpResponse, Problem> {
+    let HandOver { verb, to, epoch, reason, summary } = body;
+    let to = to.as_deref().map(successor).transpose()?;
+    let new = NewHandoff { verb, to, epoch, reason, summary };
+    answer::written_versioned(api.hub.hand_over(&caller, id, new, key.with_status(200)).await?, version)
+}
+
 async fn assign(
     caller: Caller<scope::ThreadsAssign>,
     api: Api,
@@ -262,7 +327,9 @@ mod tests {
     fn filters_are_read_and_me_is_the_asking_agent() {
         let me = Clock::system().id::<AgentId>();
         let read = |text: &str| filter(&Query::parse(text).unwrap(), Some(me));
-        let found = read("status=open&assignee=me&channel=whatsapp&unread=true").unwrap();
+        let found =
+            read("status=open&assignee=me&channel=whatsapp&unread=true&control=waiting&waiting=false")
+                .unwrap();
         assert_eq!(
             found,
             ThreadFilter {
@@ -270,12 +337,16 @@ mod tests {
                 assignee: Some(Some(me)),
                 channel: Some("whatsapp".to_owned()),
                 unread: true,
+                control: Some(Holder::Waiting),
+                waiting: Some(false),
             }
         );
         assert_eq!(read("assignee=none").unwrap().assignee, Some(None));
         assert_eq!(read(&format!("assignee={me}")).unwrap().assignee, Some(Some(me)));
         assert_eq!(read("").unwrap(), ThreadFilter::default());
-        for bad in ["assignee=you", "assignee=", "channel=Whats.App", "status=closed", "unread=1"] {
+        for bad in
+            ["assignee=you", "assignee=", "channel=Whats.App", "status=closed", "unread=1", "control=me"]
+        {
             assert!(read(bad).is_err(), "{bad}");
         }
         assert!(filter(&Query::parse("assignee=me").unwrap(), None).is_err());

@@ -116,10 +116,17 @@ pub(crate) fn new_message() -> Value {
     json!({"content": {"type": "text", "text": "Your parcel leaves today."}, "to": "auto"})
 }
 
+fn control() -> Value {
+    json!({
+        "holder": "agent", "agent_id": AGENT, "offered_to": null, "offered_until": null, "epoch": 7,
+        "since": AT, "reason": "taken", "summary": null,
+    })
+}
+
 pub(crate) fn thread() -> Value {
     json!({
         "id": THREAD, "contact": contact(), "status": "open", "case_id": CASE, "assignee": AGENT,
-        "seq": 413, "last_message": message(), "unread": 0, "last_message_at": AT,
+        "control": control(), "waiting_since": null, "seq": 413, "last_message": message(), "unread": 0, "last_message_at": AT,
         "created_at": AT, "version": 3,
     })
 }

@@ -244,6 +244,25 @@ fn threads() -> Vec<(&'static str, Value)> {
         ),
         ("MergePage", page("Merge")),
         (
+            "Control",
+            object(
+                "Who answers a thread now.",
+                vec![
+                    always("holder", names(&["bot", "waiting", "agent"], "What sort of party.")),
+                    always(
+                        "agent_id",
+                        or_null(id("agt_", "Which agent; null for one who answered in another app.")),
+                    ),
+                    always("offered_to", or_null(id("agt_", "To whom it is offered while it waits."))),
+                    always("offered_until", or_null(time("Until when they may accept."))),
+                    always("epoch", whole("The number of this turn: one more with each new holder.")),
+                    always("since", time("Since when.")),
+                    always("reason", string("Why, as a short word.")),
+                    always("summary", or_null(string("What whoever handed it on had to say."))),
+                ],
+            ),
+        ),
+        (
             "Thread",
             object(
                 "The one timeline of a contact.",
@@ -256,6 +275,11 @@ fn threads() -> Vec<(&'static str, Value)> {
                     ),
                     always("case_id", or_null(id("case_", "The case that is open, or the last one."))),
                     always("assignee", or_null(id("agt_", "Who looks after it."))),
+                    always("control", reference("Control")),
+                    always(
+                        "waiting_since",
+                        or_null(time("Since when the customer waits for an answer; null when they do not.")),
+                    ),
                     always("seq", whole("The number of the last entry of its log.")),
                     always("last_message", or_null(reference("Message"))),
                     always("unread", whole("The customer's messages since you last marked it read.")),
@@ -491,6 +515,11 @@ fn server_frame() -> Value {
                 always("thread_id", id("thr_", "Where.")),
                 always("agent_id", or_null(id("agt_", "The colleague; null for the customer."))),
                 always("on", yes_or_no("Writing, or no longer.")),
+            ]),
+            frame("looking", "A colleague has a thread open before them; said again while it is so.", vec![
+                always("thread_id", id("thr_", "Which.")),
+                always("agent_id", id("agt_", "Who.")),
+                always("on", yes_or_no("Looking, or no longer.")),
             ]),
             frame("presence", "A colleague came, went, or changed what they take.", vec![
                 always("agent_id", id("agt_", "Who.")),

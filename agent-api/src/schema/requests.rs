@@ -133,6 +133,32 @@ fn acts_on_threads() -> Vec<(&'static str, Value)> {
             ),
         ),
         ("UndoMerge", closed("Why it is taken back.", vec![maybe("why", or_null(text(1, 500, "Why.")))])),
+        (
+            "HandOver",
+            closed(
+                "What is asked of control.",
+                vec![
+                    always("verb", names(&["take", "pass", "offer", "accept", "release"], "What.")),
+                    maybe(
+                        "to",
+                        or_null(json!({
+                            "type": "string",
+                            "pattern": format!("^(queue|bot|agt_{})$", super::ID_DIGITS),
+                            "description": "To whom, for pass and offer: an agent, bot, or queue.",
+                        })),
+                    ),
+                    maybe("epoch", or_null(whole("The turn that you know; only a take may leave it out."))),
+                    maybe(
+                        "reason",
+                        or_null(json!({
+                            "type": "string", "pattern": "^[a-z][a-z0-9_]{0,31}$",
+                            "description": "Why, as a short word.",
+                        })),
+                    ),
+                    maybe("summary", or_null(text(1, 2_000, "What whoever takes over should know."))),
+                ],
+            ),
+        ),
         ("Empty", closed("Nothing.", vec![])),
         (
             "NewMessage",
@@ -158,6 +184,10 @@ fn acts_on_threads() -> Vec<(&'static str, Value)> {
                         or_null(
                             json!({"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$", "description": "Your own id of it, instead of an Idempotency-Key: the same id is sent once."}),
                         ),
+                    ),
+                    maybe(
+                        "epoch",
+                        or_null(whole("The turn of control in which it was written; a bot must say it.")),
                     ),
                 ],
             ),
@@ -423,6 +453,11 @@ fn client_frame() -> Value {
             closed("Somebody is writing.", vec![
                 kind("typing"),
                 always("thread_id", id("thr_", "Where.")),
+                maybe("on", json!({"type": "boolean", "default": true})),
+            ]),
+            closed("You have this thread before you: say it every 20 s while it is so.", vec![
+                kind("looking"),
+                always("thread_id", id("thr_", "Which.")),
                 maybe("on", json!({"type": "boolean", "default": true})),
             ]),
             closed("Whether you are there.", vec![

@@ -60,7 +60,7 @@ async fn a_repeated_message_is_sent_once() {
 #[actix_web::test]
 async fn twenty_at_once_with_one_key_are_one_message() {
     let world = World::begin().await;
-    let token = world.key(Role::Bot).await;
+    let token = world.key(Role::Integrator).await;
     let thread = world.thread_of("31600000001", "hello").await;
     let path = format!("/v1/threads/{}/messages", id(&thread));
     let body = json!({"content": {"type": "text", "text": "once"}});
@@ -332,5 +332,61 @@ async fn what_happened_stands_between_the_messages() {
     assert_eq!((types, cursor), (vec![Value::from("thread.opened")], Value::Null));
     let unknown = path.replace(id(&thread), "thr_00000000000000000000000000");
     assert_eq!(world.get(&format!("{unknown}/events")).bearer(&token).go().await.status, 404);
+    world.end().await;
+}
+
+#[actix_web::test]
+async fn control_is_taken_and_who_lost_it_is_refused() {
+    let world = World::begin().await;
+    let (anna, bram) = (world.person(Role::Agent).await, world.person(Role::Agent).await);
+    let thread = world.thread_of("31600000001", "hello").await;
+    assert_eq!((&thread["control"]["holder"], &thread["control"]["epoch"]), (&json!("waiting"), &json!(1)));
+    assert!(thread["waiting_since"].is_string());
+    let path = format!("/v1/threads/{}", id(&thread));
+    let control = format!("{path}/control");
+    let waiting = world.get("/v1/threads?control=waiting&waiting=true").bearer(&anna).go().await.good();
+    assert_eq!(waiting["items"].as_array().unwrap().len(), 1);
+
+    let take = json!({"verb": "take", "epoch": 1});
+    let hers = world.post(&control).bearer(&anna).json(&take).go().await.good();
+    assert_eq!((&hers["control"]["holder"], &hers["control"]["epoch"]), (&json!("agent"), &json!(2)));
+    assert_eq!(hers["assignee"], hers["control"]["agent_id"]);
+    assert_eq!(world.post(&control).bearer(&anna).json(&take).go().await.good()["control"], hers["control"]);
+    let late = world.post(&control).bearer(&bram).json(&take).go().await;
+    assert_eq!((late.status, late.code()), (409, "control_lost"));
+    assert_eq!(late.body["options"]["control"], hers["control"]);
+
+    let say = |epoch: i64| json!({"content": {"type": "text", "text": "hi"}, "epoch": epoch});
+    let messages = format!("{path}/messages");
+    for token in [&anna, &bram, &world.key(Role::Bot).await, &world.key(Role::Integrator).await] {
+        let old = world.post(&messages).bearer(token).header("idempotency-key", "k").json(&say(1)).go().await;
+        assert_eq!((old.status, old.code()), (409, "control_lost"));
+    }
+    let said = world.post(&messages).bearer(&anna).header("idempotency-key", "k2").json(&say(2)).go().await;
+    assert_eq!(said.status, 201);
+    assert_eq!(world.get(&path).bearer(&anna).go().await.good()["waiting_since"], Value::Null);
+    let none = world.get("/v1/threads?waiting=true").bearer(&anna).go().await.good();
+    assert_eq!(none["items"], json!([]));
+
+    let bot = world.key(Role::Bot).await;
+    let not_its = json!({"verb": "pass", "epoch": 2, "reason": "unsure"});
+    let refused = world.post(&control).bearer(&bot).json(&not_its).go().await;
+    assert_eq!((refused.status, refused.code()), (409, "conflict"));
+    let integrator = world.key(Role::Integrator).await;
+    let forbidden = world.post(&control).bearer(&integrator).json(&take).go().await;
+    assert_eq!((forbidden.status, forbidden.code()), (403, "forbidden"));
+    for bad in [
+        json!({"verb": "seize"}),
+        json!({"verb": "pass", "to": "team", "epoch": 2}),
+        json!({"verb": "release"}),
+        json!({"verb": "take", "to": "bot"}),
+        json!({"verb": "take", "reason": "Because I can"}),
+    ] {
+        let answer = world.post(&control).bearer(&anna).json(&bad).go().await;
+        assert_eq!((answer.status, answer.code()), (422, "invalid"), "{bad}");
+    }
+    let back = json!({"verb": "release", "epoch": 2});
+    let back = world.post(&control).bearer(&anna).json(&back).go().await.good();
+    assert_eq!((&back["control"]["holder"], &back["control"]["epoch"]), (&json!("waiting"), &json!(3)));
     world.end().await;
 }

@@ -17,6 +17,7 @@ use loket_protocol::time::Timestamp;
 
 use super::people::People;
 use super::told::Told;
+use crate::handoff::House;
 use crate::parked::Placeholder;
 use crate::store::contacts::{self, Touch};
 use crate::store::inbox::{self, Claim, Effect};
@@ -61,6 +62,8 @@ pub(super) struct Work<'a> {
 /// A transaction at work.
 pub(super) struct Batch<'t> {
     pub(super) tx: &'t mut Tx,
+    /// Who answers, as it is set.
+    pub(super) house: &'t House,
     pub(super) people: People,
     touches: HashMap<IdentityId, Touch>,
     /// What was known of the messages' provider ids before anything was done.
@@ -77,16 +80,21 @@ pub(crate) struct Replaced {
 
 /// Carries out events in their order, in one transaction that the caller commits. Everything or, with
 /// an error, nothing that may be kept.
-pub(crate) async fn apply(tx: &mut Tx, events: &[InboundEvent]) -> Result<Applied, StoreError> {
+pub(crate) async fn apply(
+    tx: &mut Tx,
+    house: &House,
+    events: &[InboundEvent],
+) -> Result<Applied, StoreError> {
     let mut before = Before::default();
     let claimed = claim(tx, events, &mut before).await?;
-    carry_out(tx, claimed, before).await
+    carry_out(tx, house, claimed, before).await
 }
 
 /// The same for the events of a parked item: the first message among them takes the place of the
 /// item's placeholder.
 pub(crate) async fn apply_replacing(
     tx: &mut Tx,
+    house: &House,
     events: &[InboundEvent],
     replaced: Replaced,
 ) -> Result<Applied, StoreError> {
@@ -98,7 +106,7 @@ pub(crate) async fn apply_replacing(
             first.parked = Some(replaced);
         }
     }
-    carry_out(tx, claimed, before).await
+    carry_out(tx, house, claimed, before).await
 }
 
 /// What is found out before anything is done.
@@ -109,9 +117,14 @@ struct Before {
     known: Option<About>,
 }
 
-async fn carry_out(tx: &mut Tx, works: Vec<Work<'_>>, before: Before) -> Result<Applied, StoreError> {
+async fn carry_out(
+    tx: &mut Tx,
+    house: &House,
+    works: Vec<Work<'_>>,
+    before: Before,
+) -> Result<Applied, StoreError> {
     let Before { mut applied, people, known } = before;
-    let mut batch = Batch { tx, people, touches: HashMap::new(), known };
+    let mut batch = Batch { tx, house, people, touches: HashMap::new(), known };
     // On the heap: one fact of many kinds is a large future to carry about.
     Box::pin(batch.carry_out(&works)).await?;
     for work in &works {
@@ -125,6 +138,7 @@ async fn carry_out(tx: &mut Tx, works: Vec<Work<'_>>, before: Before) -> Result<
 /// is there already.
 pub(crate) async fn placeholder(
     tx: &mut Tx,
+    house: &House,
     from: &Placeholder,
     key: &str,
     words: &str,
@@ -147,7 +161,7 @@ pub(crate) async fn placeholder(
     };
     let id = tx.id();
     let one = vec![Work { event: &event, key: key.to_owned(), message: id, parked: None }];
-    carry_out(tx, one, Before::default()).await?;
+    carry_out(tx, house, one, Before::default()).await?;
     Ok(messages::standing(tx, id).await?.map(|_| id))
 }
 
@@ -424,6 +438,14 @@ const LATE_MS: i64 = 5 * 60 * 1000;
 /// True for a message that comes long after it was written.
 pub(super) fn is_late(event: &InboundEvent) -> bool {
     !event.at_is_arrival && event.received_at.millis_since(event.at) > LATE_MS
+}
+
+/// More than this, and it hands nothing over any more.
+const LONG_AGO_MS: i64 = 60 * 60 * 1000;
+
+/// True for what comes so long after it happened that nobody should be called for it.
+pub(super) fn began_long_ago(event: &InboundEvent) -> bool {
+    !event.at_is_arrival && event.received_at.millis_since(event.at) > LONG_AGO_MS
 }
 
 /// The provider's time of a fact, if it gave one.

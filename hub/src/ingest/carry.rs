@@ -187,10 +187,10 @@ impl Work {
     /// Carries items out in their order, in a transaction that the caller commits.
     pub(super) async fn carry_out(self, tx: &mut Tx, inner: &Inner) -> Result<Applied, StoreError> {
         match self {
-            Self::Events(events) => apply(tx, &events).await,
+            Self::Events(events) => apply(tx, &inner.house, &events).await,
             Self::Problems(problems) => {
                 for problem in problems {
-                    parked::take(tx, &inner.key, problem).await?;
+                    parked::take(tx, inner, problem).await?;
                 }
                 Ok(Applied::default())
             }

@@ -8,20 +8,23 @@ use loket_protocol::channel::ChannelAccount;
 use loket_protocol::contact::{Handle, HandleKind};
 use loket_protocol::delivery::MessageStatus;
 use loket_protocol::event::EventType;
-use loket_protocol::ids::{CaseId, MessageId, ThreadId};
+use loket_protocol::handoff::Turn;
+use loket_protocol::ids::{MessageId, ThreadId};
 use loket_protocol::inbound::{Fact, HistoryFact, MessageFact, StatusFact};
 use loket_protocol::message::{Author, AuthorType, Direction, Message};
 use loket_protocol::outbound::Dispatch;
 use loket_protocol::time::Timestamp;
 use serde_json::json;
 
-use super::batch::{Batch, Work, is_late, provider_time};
+use super::batch::{Batch, Work, began_long_ago, is_late, provider_time};
 use super::told::Came;
 use crate::delivery;
+use crate::handoff;
+use crate::store::handoffs::{self, Began, Opening};
 use crate::store::inbox::{self, Effect};
 use crate::store::log::Entry;
 use crate::store::messages::{About, NewMessage};
-use crate::store::threads::Growth;
+use crate::store::threads::{Drawn, Growth, Waiting};
 use crate::store::{ROWS_MAX, StoreError, json as to_json, log, marks, messages, threads};
 
 /// Content types that stand for something that is still to come.
@@ -35,8 +38,10 @@ struct Draft<'a> {
     new: NewMessage,
     /// It is in the thread already, as a placeholder or as an import, and is completed.
     completes: bool,
-    /// The case that begins with it.
-    opens: Option<CaseId>,
+    /// The case that begins with it, and who answers in it.
+    opens: Option<Opening>,
+    /// What it does to the customer's waiting.
+    waiting: Waiting,
     /// Its place among the thread's messages.
     last_at: Timestamp,
 }
@@ -71,7 +76,13 @@ impl Batch<'_> {
             {
                 continue;
             }
-            draft.opens = self.people.open_case(self.tx, place)?;
+            let is_late = draft.new.message.late;
+            draft.opens =
+                self.people.open_case(self.tx, place)?.map(|case| self.house.opening(case, is_late));
+            // What came late is past promising, and in standby another app answers.
+            if !is_late && !work.event.standby {
+                draft.waiting = Waiting::Begins(work.event.received_at);
+            }
             drafts.push(draft);
         }
         self.append(drafts, known.marked).await?;
@@ -98,6 +109,10 @@ impl Batch<'_> {
             && !self.completes(&mut draft, existing).await?
         {
             return Ok(());
+        }
+        if !began_long_ago(work.event) {
+            handoff::echoed(self.tx, draft.new.message.thread_id, said.sent_by.as_deref()).await?;
+            draft.waiting = Waiting::Ends;
         }
         self.append(vec![draft], known.marked).await
     }
@@ -225,6 +240,7 @@ impl Batch<'_> {
             new,
             completes: false,
             opens: None,
+            waiting: Waiting::Same,
             last_at: self.tx.now(),
         })
     }
@@ -239,14 +255,18 @@ impl Batch<'_> {
         let mut numbers = self.draw(&drafts).await?;
         failpoint!("hub.ingest.thread.after", StoreError::Passing("on purpose".to_owned()));
         let mut opened = HashMap::new();
+        let mut began = Vec::new();
+        let now = self.tx.now();
         let mut places = Vec::with_capacity(drafts.len());
         for draft in &mut drafts {
             let thread = draft.new.message.thread_id;
-            let next = numbers
+            let Drawn { first: next, epoch, .. } = numbers
                 .get_mut(&thread)
                 .ok_or_else(|| StoreError::Other("a thread drew no number".to_owned()))?;
-            if let Some(case) = draft.opens {
-                opened.insert(draft.work.message, (*next, case));
+            if let Some(opening) = draft.opens {
+                let control = opening.control(*epoch, now);
+                began.push(Began { thread, turn: Turn::of(&control), asked: None, seq: *next });
+                opened.insert(draft.work.message, (*next, opening.case, control));
                 *next += 1;
             }
             places.push(*next);
@@ -255,6 +275,7 @@ impl Batch<'_> {
             }
             *next += 1;
         }
+        handoffs::began(self.tx, &began).await?;
         failpoint!("hub.ingest.message.before", StoreError::Passing("on purpose".to_owned()));
         let shown = self.write(&drafts, marked).await?;
         failpoint!("hub.ingest.message.after", StoreError::Passing("on purpose".to_owned()));
@@ -262,10 +283,10 @@ impl Batch<'_> {
         for ((draft, seq), message) in drafts.iter().zip(places).zip(&shown) {
             let thread = message.thread_id;
             let person = self.people.get(draft.place)?;
-            if let Some((seq, case)) = opened.get(&draft.work.message) {
+            if let Some((seq, case, control)) = opened.get(&draft.work.message) {
                 let data = json!({
                     "case_id": case, "thread_id": thread, "contact": { "id": person.contact },
-                    "message_id": message.id,
+                    "message_id": message.id, "control": control,
                 });
                 entries.push(Entry {
                     place: Some((thread, *seq)),
@@ -283,7 +304,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    async fn draw(&mut self, drafts: &[Draft<'_>]) -> Result<HashMap<ThreadId, i64>, StoreError> {
+    async fn draw(&mut self, drafts: &[Draft<'_>]) -> Result<HashMap<ThreadId, Drawn>, StoreError> {
         // By ascending id: the order in which all lock threads.
         let mut growths: BTreeMap<ThreadId, Growth> = BTreeMap::new();
         for draft in drafts {
@@ -293,15 +314,20 @@ impl Batch<'_> {
                 entries: 0,
                 last_message: None,
                 opens: None,
+                waiting: Waiting::Same,
             });
             growth.entries += 1 + i64::from(draft.opens.is_some());
             growth.opens = growth.opens.or(draft.opens);
+            if growth.waiting == Waiting::Same {
+                growth.waiting = draft.waiting;
+            }
             if growth.last_message.is_none_or(|(_, at)| draft.last_at >= at) {
                 growth.last_message = Some((draft.new.message.id, draft.last_at));
             }
         }
         let growths: Vec<Growth> = growths.into_values().collect();
-        Ok(threads::grow(self.tx, &growths).await?.into_iter().collect())
+        let drawn = threads::grow(self.tx, &growths).await?;
+        Ok(drawn.into_iter().map(|drawn| (drawn.thread, drawn)).collect())
     }
 
     /// Writes what drafts say and answers the messages as they are shown now.

@@ -323,7 +323,7 @@ impl Worker {
     async fn park_once(&self, item: &Item, unfit: &Unfit, with_placeholder: bool) -> Result<(), StoreError> {
         let parking = carry::parking(self.kind, item, unfit, with_placeholder);
         let mut tx = self.inner.store.begin_for_worker().await?;
-        crate::parked::park(&mut tx, &self.inner.key, parking).await?;
+        crate::parked::park(&mut tx, &self.inner, parking).await?;
         upkeep::acquit(&mut tx, self.kind.topic(), &item.id).await?;
         tx.commit().await
     }

@@ -207,7 +207,14 @@ mod tests {
     use crate::requests::Target;
 
     fn reply(content: Content, attachments: Vec<Attachment>) -> NewReply {
-        NewReply { content, attachments, to: Target::Auto, reply_to: None, client_message_id: None }
+        NewReply {
+            content,
+            attachments,
+            to: Target::Auto,
+            reply_to: None,
+            client_message_id: None,
+            epoch: None,
+        }
     }
 
     fn picture(name: &str) -> Attachment {

@@ -8,6 +8,7 @@ use loket_protocol::channel::AccountSettings;
 use loket_protocol::contact::HandleKind;
 use loket_protocol::delivery::MessageStatus;
 use loket_protocol::event::EventType;
+use loket_protocol::handoff::{Holder, Turn, reason};
 use loket_protocol::ids::{CaseId, IdentityId, MessageId, ThreadId};
 use loket_protocol::message::{Author, AuthorType, Content, Direction, Message, ReactionContent, ReplyTo};
 use loket_protocol::outbound::{Dispatch, OUTBOUND_VERSION, OutboundMessage};
@@ -15,13 +16,15 @@ use loket_protocol::thread::ThreadStatus;
 use loket_protocol::topics::WAKE_VISITOR;
 use serde_json::{Value, json};
 
+use crate::handoff;
 use crate::idempotency::Begun;
 use crate::requests::{Idempotency, NewReply, Principal, Target, Written};
 use crate::sendability::MaySend;
 use crate::store::contacts::IdentityRow;
+use crate::store::handoffs::{self, Began, Opening};
 use crate::store::log::{self, Entry};
 use crate::store::messages::{self, NewMessage};
-use crate::store::threads::{self, Growth, ThreadRow};
+use crate::store::threads::{self, Growth, ThreadRow, Waiting};
 use crate::store::{Tx, contacts, json as text_of, outbound};
 use crate::{Hub, HubError};
 
@@ -95,8 +98,13 @@ impl Hub {
         if let Some(before) = said_before(&mut tx, &row, by, &new).await? {
             return Ok(Written::Replayed { status, body: text_of(&before)? });
         }
+        let takes = handoff::reply_takes(by, &row.control, new.epoch)?;
         let (chosen, pointed) = self.choose(&mut tx, by, &row, &new).await?;
         let visitor = visitor_of(&chosen);
+        // A case that begins with a reply begins with who replies; in one that is open they take over.
+        if let Some(change) = takes.filter(|_| row.status == ThreadStatus::Open) {
+            handoff::carry(&mut tx, &row, &change).await?;
+        }
         let message = self.write_reply(&mut tx, by, &row, &new, &chosen, pointed).await?;
         self.done(&mut tx, once, &message).await?;
         failpoint!("api.commit.before", HubError::Unavailable("on purpose".to_owned()));
@@ -202,16 +210,17 @@ impl Hub {
         let at_once = chosen.account.capabilities.reads_the_thread;
         let mut attachments = new.attachments.clone();
         messages::name_attachments(tx, &mut attachments);
-        let opens = (row.status == ThreadStatus::Resolved).then(|| tx.id::<CaseId>());
+        let opens = (row.status == ThreadStatus::Resolved).then(|| self.opening(by, tx.id()));
         let id: MessageId = tx.id();
         let growth = Growth {
             thread: row.id,
             entries: 1 + i64::from(opens.is_some()) + i64::from(at_once),
             last_message: Some((id, now)),
             opens,
+            waiting: if by.answers() { Waiting::Ends } else { Waiting::Same },
         };
         let drawn = threads::grow(tx, std::slice::from_ref(&growth)).await?;
-        let first = drawn.first().map_or(1, |(_, first)| *first);
+        let (first, epoch) = drawn.first().map_or((1, 1), |drawn| (drawn.first, drawn.epoch));
         let seq = first + i64::from(opens.is_some());
         let (answers, external) = pointed.answers.unzip();
         let reply_to = answers.map(|answered| ReplyTo {
@@ -245,9 +254,13 @@ impl Hub {
         messages::insert(tx, &[NewMessage { message: message.clone(), client_message_id, imported: false }])
             .await?;
         let mut entries = Vec::new();
-        if let Some(case_id) = opens {
+        if let Some(opening) = opens {
+            let control = opening.control(epoch, now);
+            let began = Began { thread: row.id, turn: Turn::of(&control), asked: None, seq: first };
+            handoffs::began(tx, &[began]).await?;
             let data = text_of(&json!({
-                "case_id": case_id, "thread_id": row.id, "contact": { "id": row.contact_id }, "message_id": id,
+                "case_id": opening.case, "thread_id": row.id, "contact": { "id": row.contact_id },
+                "message_id": id, "control": control,
             }))?;
             entries.push(Entry { place: Some((row.id, first)), kind: EventType::ThreadOpened, data });
         }
@@ -268,6 +281,17 @@ impl Hub {
         }
         log::write(tx, entries).await?;
         Ok(message)
+    }
+
+    /// A case that begins with a reply: an agent answers in it; what a program tells leaves it to whoever
+    /// answers first.
+    fn opening(&self, by: &Principal, case: CaseId) -> Opening {
+        match by.agent() {
+            Some(agent) => {
+                Opening { case, holder: Holder::Agent, agent_id: Some(agent), reason: reason::REPLIED }
+            }
+            None => self.inner().house.opening(case, false),
+        }
     }
 
     /// Puts the provider messages of a reply into the conversation's lane.

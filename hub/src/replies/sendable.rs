@@ -147,7 +147,14 @@ mod tests {
     }
 
     fn reply(content: Content, attachments: Vec<Attachment>) -> NewReply {
-        NewReply { content, attachments, to: Target::Auto, reply_to: None, client_message_id: None }
+        NewReply {
+            content,
+            attachments,
+            to: Target::Auto,
+            reply_to: None,
+            client_message_id: None,
+            epoch: None,
+        }
     }
 
     fn picture(name: &str) -> Attachment {

@@ -240,13 +240,15 @@ pub(crate) async fn make(tx: &mut Tx, known: &Known, channel: &ChannelAccount) -
     .bind(now)
     .later(tx)
     .await?;
-    sql("INSERT INTO threads (id, contact_id, status, created_at) VALUES ($1, $2, $3, $4)")
-        .bind(known.thread)
-        .bind(known.contact)
-        .bind(known.status.as_str())
-        .bind(now)
-        .later(tx)
-        .await?;
+    sql(
+        "INSERT INTO threads (id, contact_id, status, created_at, control_since) VALUES ($1, $2, $3, $4, $4)",
+    )
+    .bind(known.thread)
+    .bind(known.contact)
+    .bind(known.status.as_str())
+    .bind(now)
+    .later(tx)
+    .await?;
     Ok(())
 }
 

@@ -29,19 +29,20 @@ pub(crate) async fn set_assignee(
         .await
 }
 
-/// Opens or resolves a thread.
+/// Opens or resolves a thread; nobody waits in it from then on.
 pub(crate) async fn set_status(
     tx: &mut Tx,
     thread: ThreadId,
     status: ThreadStatus,
     case: Option<CaseId>,
 ) -> Result<(), StoreError> {
-    sql("UPDATE threads SET status = $2, case_id = $3, version = version + 1 WHERE id = $1")
-        .bind(thread)
-        .bind(status.as_str())
-        .bind(case)
-        .later(tx)
-        .await
+    sql("UPDATE threads SET status = $2, case_id = $3, version = version + 1, waiting_since = NULL, \
+         offered_to = NULL, offered_until = NULL WHERE id = $1")
+    .bind(thread)
+    .bind(status.as_str())
+    .bind(case)
+    .later(tx)
+    .await
 }
 
 /// Moves somebody's read mark forward. False when it stood there or further already.

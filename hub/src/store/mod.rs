@@ -29,6 +29,7 @@ mod contract;
 pub(crate) mod desk;
 pub(crate) mod dialect;
 mod error;
+pub(crate) mod handoffs;
 pub(crate) mod idempotency;
 pub(crate) mod inbox;
 pub(crate) mod installation;

@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 
+use loket_protocol::handoff::{Control, Holder};
 use loket_protocol::ids::{AgentId, CaseId, ContactId, MessageId, ThreadId};
 use loket_protocol::thread::ThreadStatus;
 use loket_protocol::time::Timestamp;
 
+use super::handoffs::{self, Opening};
 use super::{Conn, Row, StoreError, Tx, Value, listed, parts, rows, sql};
 use crate::requests::ThreadFilter;
 
@@ -17,6 +19,8 @@ pub(crate) struct ThreadRow {
     pub(crate) status: ThreadStatus,
     pub(crate) case_id: Option<CaseId>,
     pub(crate) assignee: Option<AgentId>,
+    pub(crate) control: Control,
+    pub(crate) waiting_since: Option<Timestamp>,
     pub(crate) seq: i64,
     pub(crate) last_message_id: Option<MessageId>,
     /// Zero when nothing was said yet.
@@ -28,7 +32,9 @@ pub(crate) struct ThreadRow {
 }
 
 const SELECT: &str = "SELECT t.id, t.contact_id, t.status, t.case_id, t.assignee, t.seq, \
-    t.last_message_id, t.last_message_at, t.version, t.created_at, t.merged_into FROM threads t ";
+    t.last_message_id, t.last_message_at, t.version, t.created_at, t.merged_into, t.control_holder, \
+    t.control_agent, t.control_epoch, t.control_since, t.control_reason, t.control_summary, t.offered_to, \
+    t.offered_until, t.waiting_since FROM threads t ";
 
 /// A status by its name in a column.
 pub(crate) fn status(row: &Row, column: &str) -> Result<ThreadStatus, StoreError> {
@@ -46,6 +52,8 @@ fn thread(row: &Row) -> Result<ThreadRow, StoreError> {
         status: status(row, "status")?,
         case_id: row.parsed_or_none("case_id")?,
         assignee: row.parsed_or_none("assignee")?,
+        control: handoffs::control(row)?,
+        waiting_since: row.time_or_none("waiting_since")?,
         seq: row.int("seq")?,
         last_message_id: row.parsed_or_none("last_message_id")?,
         last_message_at: row.time("last_message_at")?,
@@ -125,6 +133,17 @@ pub(crate) async fn list(
         Some(None) => text.push("AND t.assignee IS NULL "),
         None => {}
     }
+    match filter.control {
+        Some(Holder::Bot) => text.push("AND t.control_holder = 'bot' "),
+        Some(Holder::Waiting) => text.push("AND t.control_holder = 'waiting' "),
+        Some(Holder::Agent) => text.push("AND t.control_holder = 'agent' "),
+        None => {}
+    }
+    match filter.waiting {
+        Some(true) => text.push("AND t.waiting_since IS NOT NULL "),
+        Some(false) => text.push("AND t.waiting_since IS NULL "),
+        None => {}
+    }
     if filter.channel.is_some() {
         text.push(
             "AND EXISTS (SELECT 1 FROM identities i WHERE i.contact_id = t.contact_id AND i.channel_kind = $5) ",
@@ -177,25 +196,71 @@ pub(crate) struct Growth {
     pub(crate) entries: i64,
     /// A new message and its time; the last message is the one of the latest time.
     pub(crate) last_message: Option<(MessageId, Timestamp)>,
-    /// The case that begins with it.
-    pub(crate) opens: Option<CaseId>,
+    /// The case that begins with it, and who answers in it.
+    pub(crate) opens: Option<Opening>,
+    /// What it does to the customer's waiting.
+    pub(crate) waiting: Waiting,
 }
 
-/// Draws numbers for many threads at once and moves them forward; each thread at most once. Answers
-/// the first number of each.
-pub(crate) async fn grow(tx: &mut Tx, growths: &[Growth]) -> Result<Vec<(ThreadId, i64)>, StoreError> {
+/// What is said does this to the customer's waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    /// Nothing.
+    Same,
+    /// They wait from then on, unless they did already.
+    Begins(Timestamp),
+    /// They were answered.
+    Ends,
+}
+
+impl Waiting {
+    /// As a value: a moment, less than that for an end, nothing for nothing.
+    fn value(self) -> Value {
+        match self {
+            Self::Same => Value::Int(None),
+            Self::Begins(at) => at.into(),
+            Self::Ends => (-1_i64).into(),
+        }
+    }
+}
+
+/// What [`grow`] answers of a thread.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Drawn {
+    pub(crate) thread: ThreadId,
+    /// The first number of its log that was drawn.
+    pub(crate) first: i64,
+    /// The turn of control that it is now.
+    pub(crate) epoch: i64,
+}
+
+/// Draws numbers for many threads at once and moves them forward; each thread at most once.
+pub(crate) async fn grow(tx: &mut Tx, growths: &[Growth]) -> Result<Vec<Drawn>, StoreError> {
+    let now = tx.now();
     let mut drawn = Vec::with_capacity(growths.len());
     for chunk in growths.chunks(super::ROWS_MAX) {
         let values = chunk
             .iter()
-            .flat_map(|growth| -> [Value; 5] {
+            .flat_map(|growth| -> [Value; 10] {
                 let (message, at) = growth.last_message.unzip();
-                [growth.thread.into(), growth.entries.into(), message.into(), at.into(), growth.opens.into()]
+                [
+                    growth.thread.into(),
+                    growth.entries.into(),
+                    message.into(),
+                    at.into(),
+                    growth.opens.map(|opens| opens.case).into(),
+                    growth.opens.map(|opens| opens.holder.as_str()).into(),
+                    growth.opens.and_then(|opens| opens.agent_id).into(),
+                    growth.opens.map(|opens| opens.reason).into(),
+                    growth.waiting.value(),
+                    now.into(),
+                ]
             })
             .collect();
         let found = rows(
-            "WITH g (thread, entries, message_id, message_at, case_id) AS (VALUES",
-            5,
+            "WITH g (thread, entries, message_id, message_at, case_id, holder, agent, reason, waits, now) \
+             AS (VALUES",
+            10,
             values,
             ") UPDATE threads SET seq = threads.seq + g.entries, \
              last_message_id = CASE WHEN g.message_at >= threads.last_message_at THEN g.message_id \
@@ -204,8 +269,18 @@ pub(crate) async fn grow(tx: &mut Tx, growths: &[Growth]) -> Result<Vec<(ThreadI
              ELSE threads.last_message_at END, \
              case_id = COALESCE(g.case_id, threads.case_id), \
              status = CASE WHEN g.case_id IS NULL THEN threads.status ELSE 'open' END, \
+             control_holder = COALESCE(g.holder, threads.control_holder), \
+             control_agent = CASE WHEN g.case_id IS NULL THEN threads.control_agent ELSE g.agent END, \
+             control_epoch = threads.control_epoch + CASE WHEN g.case_id IS NULL THEN 0 ELSE 1 END, \
+             control_since = CASE WHEN g.case_id IS NULL THEN threads.control_since ELSE g.now END, \
+             control_reason = COALESCE(g.reason, threads.control_reason), \
+             control_summary = CASE WHEN g.case_id IS NULL THEN threads.control_summary END, \
+             offered_to = CASE WHEN g.case_id IS NULL THEN threads.offered_to END, \
+             offered_until = CASE WHEN g.case_id IS NULL THEN threads.offered_until END, \
+             waiting_since = CASE WHEN g.waits IS NULL THEN threads.waiting_since \
+             WHEN g.waits < 0 THEN NULL ELSE COALESCE(threads.waiting_since, g.waits) END, \
              version = threads.version + CASE WHEN g.case_id IS NULL THEN 0 ELSE 1 END \
-             FROM g WHERE threads.id = g.thread RETURNING id, seq",
+             FROM g WHERE threads.id = g.thread RETURNING id, seq, control_epoch",
         )
         .all(tx)
         .await?;
@@ -215,7 +290,8 @@ pub(crate) async fn grow(tx: &mut Tx, growths: &[Growth]) -> Result<Vec<(ThreadI
         for row in &found {
             let thread = row.parsed("id")?;
             let entries = entries.get(&thread).copied().unwrap_or_default();
-            drawn.push((thread, row.int("seq")? - entries + 1));
+            let (first, epoch) = (row.int("seq")? - entries + 1, row.int("control_epoch")?);
+            drawn.push(Drawn { thread, first, epoch });
         }
     }
     if drawn.len() != growths.len() {

@@ -218,6 +218,37 @@ pub(crate) const QUESTIONS: &[Question] = questions! {
      WHERE s.message_id IS NULL AND m.direction = 'out'");
     "V8", "outgoing message {a} has no status",
     text("SELECT m.id AS a, '' AS b, '' AS c FROM messages m WHERE m.direction = 'out' AND m.status IS NULL");
+    // Control.
+    "V9", "thread {a} is at turn {b} of control, and the last one that was written down is {c}",
+    text("SELECT t.id AS a, CAST(t.control_epoch AS TEXT) AS b, CAST(COALESCE(h.last, 0) AS TEXT) AS c \
+     FROM threads t LEFT JOIN (SELECT thread_id, MAX(epoch) AS last FROM handoffs GROUP BY thread_id) h \
+     ON h.thread_id = t.id WHERE t.control_epoch <> COALESCE(h.last, 0)");
+    "V9", "thread {a} is held by {b}, and its turn of now was given to {c}",
+    text("SELECT t.id AS a, t.control_holder || ' ' || COALESCE(t.control_agent, '') AS b, \
+     h.holder || ' ' || COALESCE(h.agent_id, '') AS c FROM threads t JOIN handoffs h \
+     ON h.thread_id = t.id AND h.epoch = t.control_epoch WHERE h.holder <> t.control_holder \
+     OR COALESCE(h.agent_id, '') <> COALESCE(t.control_agent, '')");
+    "V9", "thread {a} was held by {b} parties at turn {c} at once",
+    text("SELECT thread_id AS a, CAST(COUNT(*) AS TEXT) AS b, CAST(epoch AS TEXT) AS c FROM handoffs \
+     GROUP BY thread_id, epoch HAVING COUNT(*) > 1");
+    "V9", "thread {a} has a turn {b} of control without the one before it",
+    lacks("h.thread_id", "CAST(h.epoch AS TEXT)", "''", from "handoffs h", if "h.epoch > 1",
+        there "handoffs p WHERE p.thread_id = h.thread_id AND p.epoch = h.epoch - 1");
+    "V9", "turn {b} of thread {a} was told as entry {c} of its log, which tells of no control",
+    lacks("h.thread_id", "CAST(h.epoch AS TEXT)", "CAST(h.seq AS TEXT)", from "handoffs h",
+        there "log l WHERE l.thread_id = h.thread_id AND l.thread_seq = h.seq \
+        AND (l.type LIKE 'control.%' OR l.type = 'thread.opened')");
+    "V9", "entry {b} of thread {a} tells that somebody accepted, and no turn began with it",
+    lacks("l.thread_id", "CAST(l.thread_seq AS TEXT)", "''", from "log l", if "l.type = 'control.accepted'",
+        there "handoffs h WHERE h.thread_id = l.thread_id AND h.seq = l.thread_seq");
+    "V9", "thread {a} is offered to {b}, and {c} holds it",
+    text("SELECT id AS a, offered_to AS b, control_holder AS c FROM threads \
+     WHERE offered_to IS NOT NULL AND control_holder <> 'waiting'");
+    "V9", "message {a} of thread {b} was said by a bot while control was with: {c}",
+    text("SELECT x.id AS a, x.thread_id AS b, COALESCE(x.holder, 'nobody') AS c FROM (SELECT m.id, m.thread_id, \
+     (SELECT h.holder FROM handoffs h WHERE h.thread_id = m.thread_id AND h.seq < m.seq \
+     ORDER BY h.seq DESC LIMIT 1) AS holder FROM messages m WHERE m.author_type = 'bot') x \
+     WHERE COALESCE(x.holder, '') <> 'bot'");
     // Parked items.
     "V10", "parked item {a} ({b}) has no inbox key: a repeat would park it again",
     lacks("p.id", "'P-' || CAST(p.number AS TEXT)", "''", from "parked p",
@@ -327,6 +358,7 @@ pub(crate) const COUNTS: &[(&str, &str)] = &[
     ("log entries", "SELECT COUNT(*) AS n FROM log"),
     ("inbox keys", "SELECT COUNT(*) AS n FROM inbox"),
     ("statuses", "SELECT COUNT(*) AS n FROM statuses"),
+    ("handoffs", "SELECT COUNT(*) AS n FROM handoffs"),
     ("outgoing parts", "SELECT COUNT(*) AS n FROM outbound"),
     ("parked items", "SELECT COUNT(*) AS n FROM parked"),
 ];

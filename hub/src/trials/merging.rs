@@ -57,7 +57,8 @@ impl World {
         for _ in 0..200 {
             let carried = async {
                 let mut tx = self.hub.inner().store.begin_for_worker().await?;
-                ingest::apply(&mut tx, std::slice::from_ref(event)).await?;
+                let house = &self.hub.inner().house;
+                ingest::apply(&mut tx, house, std::slice::from_ref(event)).await?;
                 tx.commit().await
             };
             match carried.await {

@@ -2,6 +2,7 @@
 //! run, conditions are waited for.
 
 mod desk;
+mod handing;
 mod live;
 mod merging;
 mod outcomes;

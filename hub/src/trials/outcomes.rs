@@ -278,6 +278,7 @@ async fn what_a_person_wrote_is_held_and_the_conversation_flows_on_after_two_min
 async fn what_a_bot_wrote_is_sent_once_more_and_marked() {
     let world = World::new().await;
     let anna = world.anna().await;
+    world.bot_answers(anna).await;
     let message = world.says(&world.bot(), anna, "Piep").await;
     let first = world.claimed().await;
     world.report(first, lost()).await;
@@ -309,6 +310,7 @@ async fn what_a_bot_wrote_is_sent_once_more_and_marked() {
 async fn a_bots_copy_goes_out_once_more_only() {
     let world = World::new().await;
     let anna = world.anna().await;
+    world.bot_answers(anna).await;
     world.says(&world.bot(), anna, "Piep").await;
     for _ in 0..2 {
         let dispatch = world.claimed().await;
@@ -339,6 +341,7 @@ async fn a_repeat_never_sends_the_part_that_arrived() {
     let world = World::new().await;
     let anna = world.anna().await;
     let new = NewReply { attachments: vec![picture("a")], ..says("Kijk") };
+    world.bot_answers(anna).await;
     let message = world.reply(&world.bot(), anna, new).await.expect("accepted");
     let text = world.claimed().await;
     world.sent(text, "wamid.1").await;

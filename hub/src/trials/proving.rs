@@ -47,7 +47,7 @@ impl World {
     async fn comes(&self, fact: Fact) {
         let events = [event(self, fact)];
         let mut tx = self.hub.inner().store.begin().await.expect("a transaction");
-        ingest::apply(&mut tx, &events).await.expect("carried out");
+        ingest::apply(&mut tx, &self.hub.inner().house, &events).await.expect("carried out");
         tx.commit().await.expect("committed");
     }
 
@@ -98,7 +98,7 @@ impl World {
             received_at: Some(self.clock.now()),
             from,
         };
-        park(&mut tx, &self.hub.inner().key, item).await.expect("parked");
+        park(&mut tx, self.hub.inner(), item).await.expect("parked");
         tx.commit().await.expect("committed");
     }
 }
@@ -151,6 +151,7 @@ async fn full() -> World {
     world.reply(&agent, cas, answering).await.expect("accepted");
     let dispatch = world.claimed().await;
     world.not_sent(dispatch, SendClass::Final).await;
+    world.bot_answers(cas).await;
     world.says(&world.bot(), cas, "Kwijt").await;
     let dispatch = world.claimed().await;
     world.report(dispatch, Outcome::Unconfirmed { why: "reset".into() }).await;
@@ -173,7 +174,7 @@ async fn full() -> World {
         status: ProviderStatus::Read,
         watermark: None,
         external_ids: vec![],
-        up_to_seq: Some(1),
+        up_to_seq: Some(2),
     };
     let mut tx = world.hub.inner().store.begin().await.expect("a transaction");
     let at = Timestamp::from_millis(9);
@@ -245,7 +246,7 @@ const DAMAGES: &[(&str, &str, &str)] = &[
         "V2",
         "2 identities at once",
     ),
-    ("DELETE FROM log WHERE type = 'message.queued' AND thread_seq < 8", "V3", "has no such entry"),
+    ("DELETE FROM log WHERE type = 'message.queued' AND thread_seq < 10", "V3", "has no such entry"),
     ("DELETE FROM log WHERE type = 'note.added'", "V3", "has no entry"),
     ("UPDATE threads SET seq = seq + 1", "V3", "has counted to"),
     ("UPDATE log SET thread_seq = thread_seq + 100 WHERE type = 'note.added'", "V3", "which no number gives"),
@@ -349,6 +350,14 @@ const DAMAGES: &[(&str, &str, &str)] = &[
         "V12",
         "1 counts of suspects",
     ),
+    ("UPDATE threads SET control_epoch = control_epoch + 1", "V9", "the last one that was written down"),
+    ("UPDATE threads SET control_holder = 'bot'", "V9", "turn of now was given to agent"),
+    ("UPDATE threads SET control_agent = 'agt_x'", "V9", "is held by agent agt_x"),
+    ("DELETE FROM handoffs WHERE epoch = 2", "V9", "without the one before it"),
+    ("UPDATE handoffs SET seq = 2 WHERE epoch = 2", "V9", "tells of no control"),
+    ("DELETE FROM handoffs WHERE holder = 'agent'", "V9", "no turn began with it"),
+    ("UPDATE threads SET offered_to = 'agt_x'", "V9", "is offered to agt_x"),
+    ("UPDATE handoffs SET holder = 'agent' WHERE holder = 'bot'", "V9", "while control was with: agent"),
     ("UPDATE parked SET raw = NULL WHERE number = 2", "V10", "(P-2) has no raw bytes"),
     ("UPDATE parked SET raw = x'00' WHERE number = 1", "V10", "(P-1) cannot be opened"),
     (
@@ -391,7 +400,7 @@ async fn an_installation_with_one_of_everything_is_sound() {
     let world = full().await;
     world.is_sound().await;
     let verdict = world.hub.verify().await.expect("verified");
-    for invariant in ["V1", "V2", "V3", "V4", "V5", "V6", "V8", "V10", "V12"] {
+    for invariant in ["V1", "V2", "V3", "V4", "V5", "V6", "V8", "V9", "V10", "V12"] {
         assert!(verdict.checked.iter().any(|checked| checked == invariant), "{invariant}");
     }
     assert_eq!(verdict.counted["parked items"], 2);

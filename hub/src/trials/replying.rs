@@ -34,13 +34,14 @@ async fn a_reply_is_queued_with_its_event_and_its_row() {
     let world = World::new().await;
     let anna = world.anna().await;
     let message = world.says(&world.agent(), anna, "Dag Anna!").await;
-    assert_eq!((message.status, message.seq), (Some(MessageStatus::Queued), 1));
+    assert_eq!((message.status, message.seq), (Some(MessageStatus::Queued), 2));
     assert_eq!(message.direction, Direction::Out);
     let events = world.events(anna.thread).await;
-    assert_eq!(events.len(), 1);
-    assert_eq!(events[0].kind, EventType::MessageQueued);
-    assert_eq!(events[0].thread.expect("of a thread").seq, message.seq);
-    assert_eq!(events[0].data["message"]["content"]["text"], "Dag Anna!");
+    assert_eq!(events.len(), 2);
+    assert_eq!(events[0].kind, EventType::ControlAccepted, "who answers has control");
+    assert_eq!(events[1].kind, EventType::MessageQueued);
+    assert_eq!(events[1].thread.expect("of a thread").seq, message.seq);
+    assert_eq!(events[1].data["message"]["content"]["text"], "Dag Anna!");
     world.dispatch().await;
     let published = world.published().await;
     assert_eq!(published.len(), 1);
@@ -108,7 +109,7 @@ async fn many_at_once_with_one_key_say_it_once() {
     let answers = futures_util::future::join_all((0..16).map(|_| one())).await;
     assert_eq!(answers.iter().filter(|(done, _)| *done).count(), 1);
     assert!(answers.iter().all(|(_, id)| *id == answers[0].1));
-    assert_eq!(world.told(anna.thread).await, [EventType::MessageQueued]);
+    assert_eq!(world.told(anna.thread).await, [EventType::ControlAccepted, EventType::MessageQueued]);
 }
 
 #[tokio::test]
@@ -262,6 +263,7 @@ async fn a_closed_window_is_refused_with_what_is_possible() {
     let page = world.customer(&messenger(), Handle::new(HandleKind::Psid, "7002")).await;
     world.later(u64::try_from(DAY_MS).expect("positive") + 1);
     assert!(world.reply(&world.agent(), page, says("Sorry")).await.is_ok());
+    world.bot_answers(page).await;
     assert_eq!(
         code(&world.reply(&world.bot(), page, says("Sorry")).await.expect_err("refused")),
         "window_closed"
@@ -363,7 +365,8 @@ async fn a_reply_to_web_chat_is_sent_at_once_and_wakes_the_visitor() {
     assert_eq!(wake.channel, loket_protocol::topics::WAKE_VISITOR);
     let wake: loket_protocol::asks::VisitorWake = serde_json::from_slice(&wake.message).expect("readable");
     assert_eq!(wake.visitor, visitor);
-    assert_eq!(world.told(gast.thread).await, [EventType::MessageQueued, EventType::MessageSent]);
+    let told = [EventType::ControlAccepted, EventType::MessageQueued, EventType::MessageSent];
+    assert_eq!(world.told(gast.thread).await, told);
     world.dispatch().await;
     assert!(world.published().await.is_empty(), "web chat never sees the outbound topic");
 }

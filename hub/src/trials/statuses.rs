@@ -66,6 +66,7 @@ async fn statuses_move_forward_keep_their_times_and_tell_each_step_once() {
     );
     let told = world.told(anna.thread).await;
     let expected = [
+        EventType::ControlAccepted,
         EventType::MessageQueued,
         EventType::ChannelConnected,
         EventType::MessageSent,

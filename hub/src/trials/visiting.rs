@@ -143,7 +143,7 @@ async fn a_message_that_was_taken_back_is_told_again_to_who_has_it() {
         fact: Fact::Revoke(fact),
     };
     let mut tx = world.hub.inner().store.begin().await.expect("a transaction");
-    crate::ingest::apply(&mut tx, &[event]).await.expect("applied");
+    crate::ingest::apply(&mut tx, &world.hub.inner().house, &[event]).await.expect("applied");
     tx.commit().await.expect("committed");
     let (messages, after) = history(shown).await;
     assert_eq!(messages.iter().map(|message| message.id).collect::<Vec<_>>(), [message.id]);

@@ -11,6 +11,7 @@ use loket_protocol::channel::{AccountSettings, Capabilities, ChannelAccount, Cha
 use loket_protocol::contact::{Handle, HandleKind};
 use loket_protocol::delivery::{ProviderStatus, SendClass};
 use loket_protocol::event::{Event, EventType};
+use loket_protocol::handoff::{Actor, Asked, Control, Holder, Successor, Turn, Verb};
 use loket_protocol::ids::{IdentityId, MessageId, ThreadId};
 use loket_protocol::inbound::StatusFact;
 use loket_protocol::message::{Attachment, Content, Message};
@@ -19,13 +20,14 @@ use loket_protocol::thread::ThreadStatus;
 use loket_protocol::time::Timestamp;
 use loket_protocol::topics::{OUTBOUND, SUBJECTS, TOPICS};
 
-use crate::requests::{NewReply, Principal, PrincipalBy, Target, Written};
+use crate::handoff::{self, Change};
+use crate::requests::{NewAgent, NewReply, Principal, PrincipalBy, Target, Written};
 use crate::settings::UnconfirmedPolicy;
 use crate::store::contacts::{self, Known, Touch};
 use crate::store::outbound::{self, Part};
 use crate::store::trial::{Home, On};
-use crate::store::{log, sql};
-use crate::{Hub, HubError, HubSettings, MasterKey, StoreSettings, delivery};
+use crate::store::{log, sql, threads};
+use crate::{HandoffSettings, Hub, HubError, HubSettings, MasterKey, StoreSettings, delivery};
 
 pub(super) const DAY_MS: i64 = 86_400_000;
 
@@ -114,14 +116,26 @@ impl World {
         Self::on(kv, clock, unconfirmed).await
     }
 
+    /// With such settings of who answers.
+    pub(super) async fn handing(handoff: HandoffSettings) -> Self {
+        let clock = Clock::movable();
+        let kv = kv::open("memory:", clock.clone()).expect("a kv");
+        Self::set(kv, clock, HubSettings { handoff, ..HubSettings::default() }).await
+    }
+
     /// On a kv that others may share.
     pub(super) async fn on(kv: SharedKv, clock: Clock, unconfirmed: UnconfirmedPolicy) -> Self {
+        let mut settings = HubSettings::default();
+        settings.outbound.unconfirmed = unconfirmed;
+        Self::set(kv, clock, settings).await
+    }
+
+    async fn set(kv: SharedKv, clock: Clock, settings: HubSettings) -> Self {
         let home = Home::fresh(On::of(module_path!())).await;
         let bus_url = format!("embedded:{}?durability=relaxed", home.folder.path().join("bus").display());
         let bus = bus::open(&bus_url, clock.clone(), TOPICS, SUBJECTS).await.expect("a bus");
         let wire = Wire::new(Arc::clone(&bus));
-        let mut settings = HubSettings { store: StoreSettings { url: home.url() }, ..HubSettings::default() };
-        settings.outbound.unconfirmed = unconfirmed;
+        let settings = HubSettings { store: StoreSettings { url: home.url() }, ..settings };
         let key = MasterKey::from_bytes(&[7; 32]);
         let hub =
             Hub::open(&settings, key, accounts(), wire.clone(), kv, clock.clone()).await.expect("a hub");
@@ -171,6 +185,32 @@ impl World {
         Principal { by: PrincipalBy::Key(self.clock.id()), role: Role::Bot, name: "Robo".to_owned() }
     }
 
+    /// A person who may be asked for: in the store, and logged in.
+    pub(super) async fn employed(&self, name: &str, role: Role) -> Principal {
+        let new = NewAgent { login: name.to_lowercase(), name: name.to_owned(), role };
+        let created = self.hub.create_agent(None, new, None).await.expect("made");
+        let Written::Done(created) = created else { panic!("replayed") };
+        Principal { by: PrincipalBy::Session(self.clock.id(), created.agent.id), role, name: name.to_owned() }
+    }
+
+    /// A bot answers this customer from now on; at which turn.
+    pub(super) async fn bot_answers(&self, to: Customer) -> i64 {
+        let mut tx = self.hub.inner().store.begin().await.expect("a transaction");
+        let row = threads::row(&mut tx, to.thread).await.expect("read").expect("there");
+        let turn = Turn::of(&row.control).next(Holder::Bot, None, None);
+        let asked = Asked { actor: Actor::House, verb: Verb::Pass, to: Successor::Bot, epoch: None };
+        let reason = "trial".to_owned();
+        let change = Change { asked, to: turn, reason, summary: None, by: handoff::house() };
+        handoff::carry(&mut tx, &row, &change).await.expect("carried");
+        tx.commit().await.expect("committed");
+        turn.epoch
+    }
+
+    /// How control of a thread stands.
+    pub(super) async fn control(&self, of: Customer) -> Control {
+        self.hub.thread(&self.agent(), of.thread).await.expect("a thread").control
+    }
+
     pub(super) async fn says(&self, by: &Principal, to: Customer, text: &str) -> Message {
         self.reply(by, to, says(text)).await.expect("accepted")
     }
@@ -181,7 +221,10 @@ impl World {
         to: Customer,
         new: NewReply,
     ) -> Result<Message, HubError> {
-        let new = NewReply { client_message_id: Some(self.clock.id::<MessageId>().to_string()), ..new };
+        let mut new = NewReply { client_message_id: Some(self.clock.id::<MessageId>().to_string()), ..new };
+        if by.role == Role::Bot && new.epoch.is_none() {
+            new.epoch = Some(self.control(to).await.epoch);
+        }
         match self.hub.reply(by, to.thread, new, None).await? {
             Written::Done(message) => Ok(message),
             Written::Replayed { body, .. } => panic!("replayed {body}"),
@@ -298,6 +341,7 @@ pub(super) fn says(text: &str) -> NewReply {
         to: Target::Auto,
         reply_to: None,
         client_message_id: None,
+        epoch: None,
     }
 }
 

@@ -22,6 +22,8 @@ use serde_json::{Value, json};
 
 use super::apply;
 use super::on_purpose::PANICS;
+use crate::handoff::House;
+use crate::settings::HandoffSettings;
 use crate::store::contacts::IdentityRow;
 use crate::store::trial::{Home, On};
 use crate::store::{Conn, Store, contacts, log, messages, sql};
@@ -29,19 +31,25 @@ use crate::store::{Conn, Store, contacts, log, messages, sql};
 /// A store that is gone with this.
 struct Here {
     store: Store,
+    house: House,
     _home: Home,
 }
 
 impl Here {
     async fn new() -> Self {
+        Self::with(&HandoffSettings::default()).await
+    }
+
+    async fn with(settings: &HandoffSettings) -> Self {
         let home = Home::fresh(On::of(module_path!())).await;
-        Self { store: Store::open(&home.url(), Clock::system()).await.unwrap(), _home: home }
+        let store = Store::open(&home.url(), Clock::system()).await.unwrap();
+        Self { store, house: House::new(settings), _home: home }
     }
 
     /// Carries events out in one transaction; answers how many were absorbed.
     async fn take(&self, events: &[InboundEvent]) -> u64 {
         let mut tx = self.store.begin_for_worker().await.unwrap();
-        let applied = apply(&mut tx, events).await.unwrap();
+        let applied = apply(&mut tx, &self.house, events).await.unwrap();
         tx.commit().await.unwrap();
         applied.absorbed.values().sum()
     }
