@@ -91,6 +91,13 @@ pub(crate) struct Simulate {
     /// Where Loket takes callbacks: the address in front of /whatsapp and /messenger.
     #[arg(long, default_value = "http://127.0.0.1:8080/callbacks")]
     callbacks: String,
+    /// Serve the demo shop at /shop, whose pages load this script of web chat, such as
+    /// http://127.0.0.1:8080/widget.js?site=demo.
+    #[arg(long)]
+    shop_script: Option<String>,
+    /// The agents' inbox that the demo shop links to.
+    #[arg(long, requires = "shop_script")]
+    shop_inbox: Option<String>,
 }
 
 pub(crate) fn print(text: impl std::fmt::Display) -> anyhow::Result<()> {
@@ -314,6 +321,9 @@ pub(crate) async fn simulate(config: &Config, what: Simulate) -> anyhow::Result<
     let settings = simulator_settings(config, &what)?;
     let running = simulator::run(settings, Clock::system(), &tasks).await.map_err(anyhow::Error::msg)?;
     note(format_args!("customers' phones are at http://{}/", running.address));
+    if what.shop_script.is_some() {
+        note(format_args!("the demo shop is at http://{}/shop", running.address));
+    }
     stop.cancelled().await;
     tasks.stop(Duration::from_secs(5)).await;
     Ok(ExitCode::SUCCESS)
@@ -375,6 +385,10 @@ fn simulator_settings(config: &Config, what: &Simulate) -> anyhow::Result<simula
         pages: pages.collect(),
         customers: customers(),
         rules: simulator::Rules::default(),
+        shop: what
+            .shop_script
+            .clone()
+            .map(|script| simulator::Shop { script, inbox: what.shop_inbox.clone() }),
     };
     anyhow::ensure!(
         !settings.numbers.is_empty() || !settings.pages.is_empty(),

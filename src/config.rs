@@ -35,6 +35,12 @@ const WITHOUT_DEFAULT: &[(&str, Known)] = &[
     ("messenger.accounts.*.access_token", Known::Secret),
     ("messenger.accounts.*.instagram_id", Known::Text),
     ("webchat.sites.*.origins", Known::List),
+    ("webchat.sites.*.accent", Known::Text),
+    ("webchat.sites.*.language", Known::Text),
+    ("webchat.sites.*.corner", Known::Text),
+    ("webchat.sites.*.paper", Known::Text),
+    ("webchat.sites.*.texts.*.title", Known::Text),
+    ("webchat.sites.*.texts.*.greeting", Known::Text),
 ];
 
 /// Where a setting comes from.

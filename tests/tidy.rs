@@ -223,7 +223,7 @@ fn every_failpoint_is_in_the_register_and_on_the_road_once() {
 }
 
 #[test]
-fn every_channel_has_fixtures_or_a_page_and_a_readme() {
+fn every_channel_has_fixtures_or_a_widget_and_a_readme() {
     let folder = root().join("connectors/src/channels");
     for entry in std::fs::read_dir(folder).expect("channels") {
         let path = entry.expect("an entry").path();
@@ -232,7 +232,7 @@ fn every_channel_has_fixtures_or_a_page_and_a_readme() {
         }
         let name = path.display();
         assert!(path.join("README.md").is_file(), "{name} has no README.md");
-        assert!(path.join("fixtures").is_dir() || path.join("page").is_dir(), "{name} has no fixtures");
+        assert!(path.join("fixtures").is_dir() || path.join("widget").is_dir(), "{name} has no fixtures");
     }
 }
 

@@ -53,6 +53,7 @@ async fn main() -> Result<(), String> {
             customer(Platform::Messenger, "Lotte Visser", "lotte"),
         ],
         rules: Rules::default(),
+        shop: None,
     };
     let tasks = Tasks::new();
     let running = run(settings, Clock::system(), &tasks).await?;

@@ -7,9 +7,9 @@ use loket_backbone::tasks::Tasks;
 use tokio_util::sync::CancellationToken;
 
 use crate::hub::Inner;
-use crate::store::StoreError;
-use crate::store::inbox;
+use crate::store::stamps::Run;
 use crate::store::upkeep::Sweep;
+use crate::store::{StoreError, inbox, stamps};
 
 /// How often.
 const EVERY: Duration = Duration::from_mins(1);
@@ -32,7 +32,7 @@ pub(crate) fn start(inner: &Arc<Inner>, tasks: &Tasks) {
     });
 }
 
-/// Takes away everything whose time is over.
+/// Takes away everything whose time is over, and puts together what can be told in fewer rows.
 pub(crate) async fn sweep(inner: &Inner, stop: &CancellationToken) -> Result<(), StoreError> {
     for what in Sweep::ALL {
         while !stop.is_cancelled() {
@@ -52,6 +52,12 @@ pub(crate) async fn sweep(inner: &Inner, stop: &CancellationToken) -> Result<(),
         if gone < u64::from(PORTION) {
             break;
         }
+    }
+    let mut from = Some(Run::none());
+    while let Some(place) = from.filter(|_| !stop.is_cancelled()) {
+        let mut tx = inner.store.begin_for_worker().await?;
+        from = stamps::gather(&mut tx, &place, PORTION).await?;
+        tx.commit().await?;
     }
     Ok(())
 }

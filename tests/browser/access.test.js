@@ -1,7 +1,7 @@
 // axe on each page, in each look, in each state worth the name.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { Agent, axe, DOCS, LOOKS, nothingWrong, openBrowser, openChat, openChatOnBadLine, openPage, openPhones, phoneOf, simulator, unique, visit } from "./harness.js";
+import { Agent, axe, DOCS, LOOKS, nothingWrong, openBrowser, openChat, openChatOnBadLine, openPage, openPhones, panelFrame, phoneOf, simulator, unique, visit, write } from "./harness.js";
 
 let browser;
 let anna;
@@ -65,18 +65,28 @@ for (const { name, ...look } of LOOKS) {
 
   test(`web chat: ${name}`, async () => {
     const page = await openChatOnBadLine(browser, look);
-    await clean(page, "empty");
+    const frame = await panelFrame(page);
+    const clean = async (where) => {
+      assert.deepEqual(await axe(page), [], `the shop, ${where}`);
+      assert.deepEqual(await axe(frame), [], where);
+    };
+    await clean("empty");
     const text = unique("Seen by axe");
-    await page.getByLabel("Message").fill(text);
-    await page.getByRole("button", { name: "Send" }).click();
+    await write(page, text);
     const thread = await anna.threadWith(text);
     await anna.say(thread, "An answer for axe");
-    await page.getByText("An answer for axe").waitFor();
+    await page.panel.locator(".words").getByText("An answer for axe").waitFor();
+    const buttons = [{ id: "a", title: "The first" }, { id: "b", title: "The second" }];
+    await anna.post(`/threads/${thread}/messages`, { content: { type: "buttons", text: "Which one?", buttons } });
+    await page.panel.getByRole("button", { name: "The first" }).waitFor();
     await anna.post(`/threads/${thread}/typing`, { on: true });
-    await page.getByText("Somebody is writing…").waitFor();
-    await clean(page, "with messages and typing");
+    await page.panel.getByText("Anna is writing").waitFor();
+    await clean("with messages, choices and typing");
     await page.loseLine();
-    await clean(page, "offline");
+    await write(page, "Waits for a line");
+    await clean("offline");
+    await page.panel.getByRole("button", { name: "Close chat" }).click();
+    await clean("closed");
     await page.context().close();
   });
 

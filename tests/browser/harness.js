@@ -17,7 +17,7 @@ export function place(name) {
 // As deploy/up printed them.
 export const API = place("LOKET_BROWSER_API");
 export const PHONES = place("LOKET_BROWSER_PHONES");
-export const CHAT = place("LOKET_BROWSER_CHAT");
+export const SHOP = place("LOKET_BROWSER_SHOP");
 export const DOCS = place("LOKET_BROWSER_DOCS");
 const PASSWORD = place("LOKET_BROWSER_PASSWORD");
 
@@ -29,7 +29,9 @@ export const LOOKS = [
 ];
 
 const quietChromium = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-  "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+  "--disable-background-networking", "--disable-component-update", "--disable-sync",
+  // Pages that a test makes up count as the internet, and may load from this machine all the same.
+  "--disable-features=LocalNetworkAccessChecks,BlockInsecurePrivateNetworkRequests,PrivateNetworkAccessSendPreflights"];
 
 let counter = 0;
 /** A word that no other test writes. */
@@ -174,10 +176,49 @@ export function phoneOf(page, customer) {
   return page.locator(`article.phone:has(#name-${customer.id})`);
 }
 
+/** The demo shop with the chat open; what is in it is in `page.panel`. */
 export async function openChat(browser, options) {
-  const page = await visit(await openPage(browser, options), CHAT);
-  await connected(page);
+  const page = await visitShop(await openPage(browser, options));
+  await openPanel(page);
   return page;
+}
+
+/** Goes to the shop, or to a page of its origin that the test makes up, until the chat's button is there. */
+export async function visitShop(page, path = "") {
+  const answer = await page.goto(SHOP + path);
+  assert.equal(answer.status(), 200, SHOP + path);
+  page.panel = page.frameLocator("loket-chat iframe");
+  page.button = page.locator("loket-chat #button");
+  await page.button.waitFor();
+  return page;
+}
+
+export async function openPanel(page) {
+  await page.button.click();
+  await page.panel.getByRole("textbox").waitFor();
+}
+
+/** The frame itself, for what must run inside. */
+export async function panelFrame(page) {
+  return eventually("the panel's frame", () => page.frames().find((frame) => frame.url().includes("/webchat/panel?")));
+}
+
+/** Writes as the visitor, in whichever language. */
+export async function write(page, text) {
+  await page.panel.getByRole("textbox").fill(text);
+  await page.panel.locator("button.send").click();
+}
+
+/** A page of the shop's origin that the test makes up, with the widget on it. */
+export async function madeUpPage(page, path, { head = "", body = "", html = "", headers = {} }) {
+  await page.route(`${SHOP}${path}`, (route) =>
+    route.fulfill({
+      contentType: "text/html; charset=utf-8",
+      headers,
+      body: `<!doctype html><html lang="en" ${html}><head><meta charset="utf-8"><title>Made up</title><link rel="icon" href="data:,">${head}
+        <script async src="${API}/widget.js?site=demo"></script></head><body>${body}</body></html>`,
+    }));
+  return visitShop(page, path);
 }
 
 /** The same with `page.loseLine()`: the browser goes offline, which by itself ends no open socket. */
@@ -194,19 +235,19 @@ export async function openChatOnBadLine(browser, options) {
     sockets.add(ends);
   });
   page.loseLine = async () => {
+    assert.ok(sockets.size > 0, "the page has a socket");
     await page.context().setOffline(true);
     for (const end of sockets) end();
-    await page.locator("#state").filter({ hasText: "Reconnecting" }).waitFor();
+    await page.panel.getByText(/^Reconnecting/).waitFor();
   };
-  await visit(page, CHAT);
-  await connected(page);
-  assert.equal(sockets.size, 1, "the page has a socket");
+  await visitShop(page);
+  await openPanel(page);
   return page;
 }
 
-/** Until the chat's socket is ready, in the page's language. */
+/** Until the chat's socket is ready. */
 export async function connected(page) {
-  await page.locator("#state").filter({ hasText: /^(Connected|Verbonden)$/ }).waitFor();
+  await page.panel.locator("html[data-state=open]").waitFor({ state: "attached" });
 }
 
 const axeSource = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
@@ -216,7 +257,7 @@ const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-prac
 export async function axe(page) {
   await page.evaluate(axeSource);
   const result = await page.evaluate((values) => globalThis.axe.run(document, { runOnly: { type: "tag", values } }), tags);
-  assert.ok(result.passes.length > 5, "axe looked at next to nothing");
+  assert.ok(result.passes.length > 3, "axe looked at next to nothing");
   return result.violations.flatMap((violation) =>
     violation.nodes.map((node) => `${violation.id}: ${node.target.join(" ")}: ${node.failureSummary.split("\n").join(" ")}`));
 }

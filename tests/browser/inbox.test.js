@@ -2,7 +2,7 @@
 // to the line.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { Agent, eventually, nothingWrong, openBrowser, openPage, openPhones, phoneOf, simulator, unique, visit, API } from "./harness.js";
+import { Agent, eventually, nothingWrong, openBrowser, openChat, openPage, openPhones, phoneOf, simulator, unique, visit, write as say, API } from "./harness.js";
 import { forget, INBOX, line, live, logIn, once, open, openInbox, passwordOf, row, stands, write } from "./inbox.js";
 
 let browser;
@@ -89,6 +89,7 @@ test("two agents on one thread see each other, and what each does", async () => 
   const who = await customer();
   await simulator.say(who.id, { type: "text", text: unique("Hello") });
   for (const page of [anna, bram]) await open(page, who.name);
+  for (const [page, other] of [[anna, "Bram"], [bram, "Anna"]]) await page.getByText(`${other} is looking too`).waitFor();
   await anna.locator("textarea").pressSequentially("I begin");
   await bram.getByText("Anna is writing here").waitFor();
   const answer = unique("It is I who answers");
@@ -166,6 +167,26 @@ test("two customers who are one person are joined, and taken apart again", async
   await page.context().close();
 });
 
+test("a link with a code goes into the answer, and whoever carries it over is the same customer", async () => {
+  const page = await openInbox(browser, "anna");
+  const [one, other] = [await customer(), await customer("messenger")];
+  await simulator.say(one.id, { type: "text", text: unique("I am on the telephone") });
+  await open(page, one.name);
+  const panel = page.getByRole("complementary", { name: "Customer" });
+  await panel.getByRole("button", { name: "Make a Messenger link" }).click();
+  await panel.getByText(/^https:\/\/m\.me\//).waitFor();
+  const address = await panel.locator("code").textContent();
+  await panel.getByRole("button", { name: "Put into the answer" }).click();
+  assert.equal(await page.locator("textarea").inputValue(), address);
+  const code = new URL(address).searchParams.get("ref");
+  const carried = unique("Here I am as well");
+  await simulator.say(other.id, { type: "text", text: `${code} ${carried}` });
+  await once(page, carried);
+  await panel.getByText("A code was carried from one channel to the other").waitFor();
+  nothingWrong(page);
+  await page.context().close();
+});
+
 test("a closed window is said before sending, and a refusal of the platform is told in place", async () => {
   const page = await openInbox(browser, "anna");
   const late = await customer();
@@ -195,21 +216,20 @@ test("a closed window is said before sending, and a refusal of the platform is t
 
 test("a customer who is typing is seen, and asked for before sending", async () => {
   const page = await openInbox(browser, "anna");
-  const chat = await visit(await openPage(browser), process.env.LOKET_BROWSER_CHAT);
-  await chat.locator("#state").filter({ hasText: "Connected" }).waitFor();
+  const chat = await openChat(browser);
+  const box = chat.panel.getByRole("textbox");
   const asked = unique("I am on your site");
-  await chat.getByLabel("Message").fill(asked);
-  await chat.getByRole("button", { name: "Send" }).click();
+  await say(chat, asked);
   await open(page, asked);
-  await chat.getByLabel("Message").pressSequentially("and I am sti");
+  await box.pressSequentially("and I am sti");
   await page.locator(".writes").getByText(/is typing/).waitFor();
   const answer = unique("I may interrupt");
   await write(page, answer);
   await page.getByRole("button", { name: "Send anyway" }).click();
   await once(page, answer);
-  await chat.getByText(answer).waitFor();
+  await chat.panel.getByText(answer).waitFor();
   await page.locator("textarea").pressSequentially("More is com");
-  await chat.getByText(/typing|writing/i).first().waitFor();
+  await chat.panel.locator(".three").waitFor();
   nothingWrong(page);
   await page.context().close();
   await chat.context().close();

@@ -1,7 +1,7 @@
 // Pictures of each page in each look into tests/browser/pictures, and the README's picture into
 // deploy/pictures: tests/browser/run --pictures.
 import { mkdirSync, statSync } from "node:fs";
-import { Agent, DOCS, LOOKS, openBrowser, openChat, openPage, openPhones, phoneOf, simulator, visit } from "./harness.js";
+import { Agent, DOCS, LOOKS, openBrowser, openPage, openPanel, openPhones, phoneOf, SHOP, simulator, unique, visit, write } from "./harness.js";
 import { INBOX, open, openInbox } from "./inbox.js";
 
 const HERE = new URL("pictures/", import.meta.url).pathname;
@@ -86,28 +86,42 @@ for (const { name, ...look } of LOOKS) {
   await page.context().close();
 }
 
-for (const [locale, label, send, question, answer] of [
-  ["en-GB", "Message", "Send", "Do you deliver on Saturdays?", "We do, between nine and twelve. Shall I put it on the list?"],
-  ["nl-NL", "Bericht", "Versturen", "Bezorgen jullie ook op zaterdag?", "Ja, tussen negen en twaalf. Zal ik het erbij zetten?"],
-]) {
-  const page = await openChat(browser, { locale, viewport: LOOKS[0].viewport });
-  if (locale === "en-GB") await shoot(page, "chat-empty");
-  await page.getByLabel(label).fill(question);
-  await page.getByRole("button", { name: send, exact: true }).click();
+// The widget on the demo shop: closed, empty, in talk with choices and typing, unread, offline.
+const DUTCH = { name: "dutch", locale: "nl-NL", path: "/nl", viewport: { width: 1280, height: 800 } };
+for (const { name, path = "", ...look } of [...LOOKS, DUTCH]) {
+  const isDutch = path !== "";
+  const say = (english, dutch) => (isDutch ? dutch : english);
+  const page = await openPage(browser, look);
+  await page.goto(SHOP + path);
+  page.panel = page.frameLocator("loket-chat iframe");
+  page.button = page.locator("loket-chat #button");
+  await page.button.waitFor();
+  await shoot(page, `shop-${file(name)}`);
+  await openPanel(page);
+  await shoot(page, `widget-empty-${file(name)}`);
+  const question = unique(say("Good morning, do the Polder boots come up large?", "Goedemorgen, vallen de polderschoenen groot uit?"));
+  await write(page, question);
   const thread = await anna.threadWith(question);
-  await anna.say(thread, answer);
-  await page.getByText(answer).waitFor();
-  if (locale === "nl-NL") {
-    await shoot(page, "chat-dutch");
-  } else {
-    for (const { name, colorScheme, viewport } of LOOKS) {
-      await page.emulateMedia({ colorScheme });
-      await page.setViewportSize(viewport);
-      await anna.post(`/threads/${thread}/typing`, { on: true });
-      await page.getByText("Somebody is writing…").waitFor();
-      await shoot(page, `chat-${file(name)}`);
-    }
-  }
+  await anna.say(thread, say("Good morning. They come up half a size large. Which size do you usually wear?", "Goedemorgen. Ze vallen een halve maat groot uit. Welke maat draag je meestal?"));
+  await page.panel.locator("li.agent").waitFor();
+  await write(page, say("42, sometimes 43", "42, soms 43"));
+  await page.panel.locator("li.visitor:not(.waiting)").nth(1).waitFor();
+  const buttons = [{ id: "y", title: say("Yes please", "Ja, graag") }, { id: "n", title: say("No, thank you", "Nee, dank je") }];
+  const text = say("Then I would take 42. Shall I put a pair aside for you?", "Dan zou ik 42 nemen. Zal ik een paar voor je opzij zetten?");
+  await anna.post(`/threads/${thread}/messages`, { content: { type: "quick_replies", text, buttons } });
+  await page.panel.locator(".choice").nth(1).waitFor();
+  await anna.post(`/threads/${thread}/typing`, { on: true });
+  await page.panel.locator(".three").waitFor();
+  await shoot(page, `widget-talk-${file(name)}`);
+  await page.panel.locator("header button").click();
+  await anna.say(thread, say("I have put them aside.", "Ik heb ze klaargezet."));
+  await page.locator("#badge").filter({ hasText: "1" }).waitFor();
+  await shoot(page, `widget-unread-${file(name)}`);
+  await page.button.click();
+  await page.context().setOffline(true);
+  await write(page, say("Thank you", "Dank je wel"));
+  await page.panel.locator(".strip").filter({ hasText: "1" }).waitFor();
+  await shoot(page, `widget-offline-${file(name)}`);
   await page.context().close();
 }
 

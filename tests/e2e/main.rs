@@ -17,6 +17,7 @@ mod bad_input;
 mod conversation;
 mod fixtures;
 mod kill;
+mod linking;
 mod network;
 mod order;
 mod outage;
@@ -24,6 +25,7 @@ mod restarts;
 mod roles;
 mod secrets_in_logs;
 mod sends;
+mod siege;
 mod socket;
 #[cfg(feature = "failpoints")]
 mod sweep;

@@ -289,53 +289,6 @@ async fn what_cannot_be_sent_is_refused_with_what_could() {
 }
 
 #[actix_web::test]
-async fn what_happened_stands_between_the_messages() {
-    let world = World::begin().await;
-    let token = world.person(Role::Agent).await;
-    let thread = world.thread_of("31600000001", "hello").await;
-    let path = format!("/v1/threads/{}", id(&thread));
-    let me = world.get("/v1/me").bearer(&token).go().await.good();
-    for (act, body) in [
-        ("assign", json!({"agent": me["id"]})),
-        ("notes", json!({"text": "a note is no event of this list"})),
-        ("resolve", json!({})),
-        ("reopen", json!({})),
-    ] {
-        let done =
-            world.post(&format!("{path}/{act}")).bearer(&token).header("idempotency-key", act).json(&body);
-        done.go().await.good();
-    }
-    let read = async |query: &str| {
-        let page = world.get(&format!("{path}/events{query}")).bearer(&token).go().await.good();
-        let types: Vec<_> =
-            page["items"].as_array().unwrap().iter().map(|event| event["type"].clone()).collect();
-        let seqs: Vec<_> = page["items"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|event| event["thread"]["seq"].as_i64().unwrap())
-            .collect();
-        (types, seqs, page["next_cursor"].clone())
-    };
-    let all =
-        ["thread.opened", "thread.assigned", "thread.resolved", "thread.opened"].map(Value::from).to_vec();
-    let (_, seqs, _) =
-        eventually("all are numbered", async || Some(read("").await).filter(|(types, _, _)| *types == all))
-            .await;
-    assert!(seqs.is_sorted(), "{seqs:?}");
-    // Between two of them, and page by page.
-    let (types, _, _) = read(&format!("?after_seq={}&before_seq={}", seqs[0], seqs[3])).await;
-    assert_eq!(types, ["thread.assigned", "thread.resolved"]);
-    let (types, _, cursor) = read("?limit=3").await;
-    assert_eq!((types.len(), cursor.as_str()), (3, Some(seqs[2].to_string().as_str())));
-    let (types, _, cursor) = read(&format!("?limit=3&after_seq={}", seqs[2])).await;
-    assert_eq!((types, cursor), (vec![Value::from("thread.opened")], Value::Null));
-    let unknown = path.replace(id(&thread), "thr_00000000000000000000000000");
-    assert_eq!(world.get(&format!("{unknown}/events")).bearer(&token).go().await.status, 404);
-    world.end().await;
-}
-
-#[actix_web::test]
 async fn control_is_taken_and_who_lost_it_is_refused() {
     let world = World::begin().await;
     let (anna, bram) = (world.person(Role::Agent).await, world.person(Role::Agent).await);
@@ -388,5 +341,51 @@ async fn control_is_taken_and_who_lost_it_is_refused() {
     let back = json!({"verb": "release", "epoch": 2});
     let back = world.post(&control).bearer(&anna).json(&back).go().await.good();
     assert_eq!((&back["control"]["holder"], &back["control"]["epoch"]), (&json!("waiting"), &json!(3)));
+}
+
+#[actix_web::test]
+async fn what_happened_stands_between_the_messages() {
+    let world = World::begin().await;
+    let token = world.person(Role::Agent).await;
+    let thread = world.thread_of("31600000001", "hello").await;
+    let path = format!("/v1/threads/{}", id(&thread));
+    let me = world.get("/v1/me").bearer(&token).go().await.good();
+    for (act, body) in [
+        ("assign", json!({"agent": me["id"]})),
+        ("notes", json!({"text": "a note is no event of this list"})),
+        ("resolve", json!({})),
+        ("reopen", json!({})),
+    ] {
+        let done =
+            world.post(&format!("{path}/{act}")).bearer(&token).header("idempotency-key", act).json(&body);
+        done.go().await.good();
+    }
+    let read = async |query: &str| {
+        let page = world.get(&format!("{path}/events{query}")).bearer(&token).go().await.good();
+        let types: Vec<_> =
+            page["items"].as_array().unwrap().iter().map(|event| event["type"].clone()).collect();
+        let seqs: Vec<_> = page["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|event| event["thread"]["seq"].as_i64().unwrap())
+            .collect();
+        (types, seqs, page["next_cursor"].clone())
+    };
+    let all =
+        ["thread.opened", "thread.assigned", "thread.resolved", "thread.opened"].map(Value::from).to_vec();
+    let (_, seqs, _) =
+        eventually("all are numbered", async || Some(read("").await).filter(|(types, _, _)| *types == all))
+            .await;
+    assert!(seqs.is_sorted(), "{seqs:?}");
+    // Between two of them, and page by page.
+    let (types, _, _) = read(&format!("?after_seq={}&before_seq={}", seqs[0], seqs[3])).await;
+    assert_eq!(types, ["thread.assigned", "thread.resolved"]);
+    let (types, _, cursor) = read("?limit=3").await;
+    assert_eq!((types.len(), cursor.as_str()), (3, Some(seqs[2].to_string().as_str())));
+    let (types, _, cursor) = read(&format!("?limit=3&after_seq={}", seqs[2])).await;
+    assert_eq!((types, cursor), (vec![Value::from("thread.opened")], Value::Null));
+    let unknown = path.replace(id(&thread), "thr_00000000000000000000000000");
+    assert_eq!(world.get(&format!("{unknown}/events")).bearer(&token).go().await.status, 404);
     world.end().await;
 }

@@ -112,6 +112,14 @@ pub trait Bus: Send + Sync {
     /// The oldest items of a group, without taking them (B13).
     async fn peek(&self, topic: &str, group: &str, max: usize) -> Result<Vec<Item>, BusError>;
 
+    /// Hands a topic's items out to `group` in the order in which their publishers numbered them, also
+    /// after a failover that was not orderly: a missing one is waited for at most 2 s, unless `ledger` says
+    /// that it is done (`reliability-contract` §6). To be called before the first lease. Nothing to do for a
+    /// backend that keeps the order itself.
+    fn keep_order(&self, topic: &str, group: &str, ledger: Arc<dyn Ledger>) {
+        let _ = (topic, group, ledger);
+    }
+
     /// Stops cleanly: what was promised is on disk, leases that are out go back.
     async fn close(&self);
 
@@ -145,6 +153,15 @@ pub trait Lease: Send + Sync {
     async fn nack(self: Box<Self>) -> Result<(), BusError>;
     /// Answers a question; an error on an item of a topic.
     async fn reply(self: Box<Self>, payload: Bytes) -> Result<(), BusError>;
+}
+
+/// Where a consumer keeps which stamped items are done, together with what they did: the truth over all
+/// processes.
+#[async_trait]
+pub trait Ledger: Send + Sync {
+    /// The numbers of an epoch in a partition that are done, first and last of each run; `None` when that
+    /// cannot be told now, and it is asked again.
+    async fn done(&self, epoch: &str, partition: u16) -> Option<Vec<(u64, u64)>>;
 }
 
 /// Opens the bus at `url` with these topics and subjects, each with a group that hears it. The

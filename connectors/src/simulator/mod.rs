@@ -20,6 +20,7 @@ mod sample;
 mod says;
 mod sends;
 pub(crate) mod settings;
+mod shop;
 #[cfg(test)]
 mod tests;
 mod world;
@@ -45,6 +46,7 @@ use world::{Step, World};
 pub use faults::Faults;
 pub use phone::Platform;
 pub use settings::{NewCustomer, Number, Page, Recipients, Rules, Settings, WindowRule};
+pub use shop::Shop;
 
 /// How many later steps of messages may wait; more are dropped and counted.
 const STEPS_MAX: usize = 200_000;
@@ -210,6 +212,9 @@ fn shared(settings: Settings, clock: Clock, stop: CancellationToken, base: Strin
         whatsapp: settings.callback_whatsapp.clone(),
         messenger: settings.callback_messenger.clone(),
     };
+    if let Some(problem) = settings.shop.as_ref().and_then(Shop::problem) {
+        return Err(format!("the demo shop cannot be served: {problem}"));
+    }
     let settings = Arc::new(settings);
     let world = World::new(&settings, clock.clone(), base);
     Ok(Shared {
@@ -240,12 +245,19 @@ pub async fn run(settings: Settings, clock: Clock, tasks: &Tasks) -> Result<Runn
     let base = base.trim_end_matches('/').to_owned();
     let shared = Arc::new(shared(settings, clock, tasks.stop_sign(), base)?);
     let data = web::Data::from(Arc::clone(&shared));
+    let shop = shared.settings.shop.clone();
     let server = HttpServer::new(move || {
+        let shop = shop.clone();
         App::new()
             .app_data(data.clone())
             .app_data(web::JsonConfig::default().limit(api::BODY_BYTES_MAX))
             .configure(page::routes)
             .configure(api::routes)
+            .configure(|service| {
+                if let Some(shop) = &shop {
+                    shop::routes(shop, service);
+                }
+            })
             .configure(graph::routes)
     })
     .workers(WORKERS)

@@ -28,6 +28,8 @@ pub struct Settings {
     pub customers: Vec<NewCustomer>,
     /// The rules at the start and after a reset.
     pub rules: Rules,
+    /// The demo shop; `None`: there is none.
+    pub shop: Option<super::Shop>,
 }
 
 /// A WhatsApp number of the business.

@@ -6,9 +6,13 @@
 //! means alone in the process, whatever its topic: otherwise an item that is taken together with the
 //! guilty one each time would share its guilt. While the store itself is in trouble nothing is leased
 //! and nobody is blamed.
+//!
+//! Where the bus itself does not keep the order, it is told in the same transaction which of the items that
+//! publishers numbered are done ([`ledger`]), so that it knows what is worth waiting for.
 
 mod batch;
 mod carry;
+mod ledger;
 mod marking;
 mod messages;
 mod notices;
@@ -29,19 +33,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use loket_backbone::bus::{Item, Lease, ack_all};
+use loket_backbone::bus::{Item, Lease, Stamp, ack_all};
 use loket_backbone::tasks::Tasks;
 use loket_backbone::{failpoint, random};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::hub::Inner;
-use crate::store::{StoreError, upkeep};
+use crate::store::stamps::{self, Run};
+use crate::store::{StoreError, Tx, upkeep};
 use crate::worker::pause;
 
 pub(crate) use batch::{Applied, Replaced, apply, apply_replacing, placeholder};
 use carry::Unfit;
 pub(crate) use carry::{Kind, read_events};
+use ledger::StoreLedger;
 
 /// How long one item may take (`reliability-contract` §12).
 const ITEM_DEADLINE: Duration = Duration::from_secs(5);
@@ -60,6 +66,8 @@ const GATHER: Duration = Duration::from_millis(250);
 
 /// Starts the workers of each topic that is read into the store.
 pub(crate) fn start(inner: &Arc<Inner>, tasks: &Tasks) {
+    let (bus, inbound) = (inner.wire.bus(), Kind::Inbound);
+    bus.keep_order(inbound.topic(), inbound.group(), Arc::new(StoreLedger(inner.store.clone())));
     let suspect = Arc::new(Mutex::new(()));
     for kind in Kind::ALL.into_iter().flat_map(|kind| std::iter::repeat_n(kind, kind.workers())) {
         let (inner, suspect) = (Arc::clone(inner), Arc::clone(&suspect));
@@ -130,8 +138,7 @@ impl Worker {
     async fn handle(&self, leases: Vec<Box<dyn Lease>>) {
         let (suspects, first): (Vec<_>, Vec<_>) = leases.into_iter().partition(|lease| lease.leased_before());
         if !first.is_empty() {
-            let items: Vec<&Item> = first.iter().map(|lease| lease.item()).collect();
-            match self.attempt(&items, BATCH_DEADLINE, false).await {
+            match self.attempt(&first, BATCH_DEADLINE, false).await {
                 Tried::Done(applied) => {
                     applied.count();
                     self.acknowledge(first).await;
@@ -165,7 +172,10 @@ impl Worker {
                 return;
             }
         }
-        match self.attempt(&[lease.item()], ITEM_DEADLINE, is_suspect).await {
+        let mut one = vec![lease];
+        let tried = self.attempt(&one, ITEM_DEADLINE, is_suspect).await;
+        let Some(lease) = one.pop() else { return };
+        match tried {
             Tried::Done(applied) => {
                 applied.count();
                 self.acknowledge(vec![lease]).await;
@@ -185,10 +195,10 @@ impl Worker {
     }
 
     /// Carries items out in one transaction. Waits while the store is in trouble.
-    async fn attempt(&self, items: &[&Item], deadline: Duration, acquits: bool) -> Tried {
+    async fn attempt(&self, leases: &[Box<dyn Lease>], deadline: Duration, acquits: bool) -> Tried {
         let (mut passing, mut waits) = (0, 0);
         loop {
-            let work = AssertUnwindSafe(self.once(items, deadline, acquits)).catch_unwind();
+            let work = AssertUnwindSafe(self.once(leases, deadline, acquits)).catch_unwind();
             let error = match work.await {
                 Ok(Ok(applied)) => return Tried::Done(applied),
                 Ok(Err(Trouble::Unfit(unfit))) => return Tried::Unfit(unfit),
@@ -217,13 +227,20 @@ impl Worker {
         }
     }
 
-    async fn once(&self, items: &[&Item], deadline: Duration, acquits: bool) -> Result<Applied, Trouble> {
-        let work = carry::read(self.kind, items).map_err(Trouble::Unfit)?;
+    async fn once(
+        &self,
+        leases: &[Box<dyn Lease>],
+        deadline: Duration,
+        acquits: bool,
+    ) -> Result<Applied, Trouble> {
+        let items: Vec<&Item> = leases.iter().map(|lease| lease.item()).collect();
+        let work = carry::read(self.kind, &items).map_err(Trouble::Unfit)?;
         let may_free = work.may_free();
         #[cfg(test)]
-        on_purpose::panic_on_purpose(items);
+        on_purpose::panic_on_purpose(&items);
         let mut tx = self.inner.store.begin_for_worker().await?;
         let carried = async {
+            self.note(&mut tx, leases.iter().filter_map(|lease| lease.stamp())).await?;
             let applied = work.carry_out(&mut tx, &self.inner).await?;
             if acquits {
                 for item in items {
@@ -241,7 +258,18 @@ impl Worker {
         if may_free {
             self.inner.kick.notify_one();
         }
+        if applied.joins {
+            self.inner.joins.notify_one();
+        }
         Ok(applied)
+    }
+
+    /// Notes with the effect of items that they are done, where the bus asks for that.
+    async fn note(&self, tx: &mut Tx, stamps: impl IntoIterator<Item = &Stamp>) -> Result<(), StoreError> {
+        if self.kind != Kind::Inbound {
+            return Ok(());
+        }
+        stamps::note(tx, &Run::of(stamps)).await
     }
 
     /// Takes items off the bus whose effect is committed.
@@ -303,8 +331,7 @@ impl Worker {
     async fn park(&self, lease: Box<dyn Lease>, unfit: Unfit, mut with_placeholder: bool) {
         let mut waits = 0;
         loop {
-            let work =
-                AssertUnwindSafe(self.park_once(lease.item(), &unfit, with_placeholder)).catch_unwind();
+            let work = AssertUnwindSafe(self.park_once(&*lease, &unfit, with_placeholder)).catch_unwind();
             match work.await {
                 Ok(Ok(())) => break,
                 Ok(Err(error)) if error.is_shared() || error.is_passing() || !with_placeholder => {
@@ -320,9 +347,16 @@ impl Worker {
         self.acknowledge(vec![lease]).await;
     }
 
-    async fn park_once(&self, item: &Item, unfit: &Unfit, with_placeholder: bool) -> Result<(), StoreError> {
+    async fn park_once(
+        &self,
+        lease: &dyn Lease,
+        unfit: &Unfit,
+        with_placeholder: bool,
+    ) -> Result<(), StoreError> {
+        let item = lease.item();
         let parking = carry::parking(self.kind, item, unfit, with_placeholder);
         let mut tx = self.inner.store.begin_for_worker().await?;
+        self.note(&mut tx, lease.stamp()).await?;
         crate::parked::park(&mut tx, &self.inner, parking).await?;
         upkeep::acquit(&mut tx, self.kind.topic(), &item.id).await?;
         tx.commit().await

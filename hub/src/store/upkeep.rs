@@ -94,18 +94,21 @@ pub(crate) enum Sweep {
     Pieces,
     /// Counts of suspects.
     Suspects,
+    /// What is done of epochs that are over.
+    Stamps,
 }
 
 impl Sweep {
     /// All of them.
-    pub(crate) const ALL: [Self; 4] = [Self::Orphans, Self::Callbacks, Self::Pieces, Self::Suspects];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Orphans, Self::Callbacks, Self::Pieces, Self::Suspects, Self::Stamps];
 
     /// How long they are kept.
     pub(crate) fn keep_ms(self) -> i64 {
         const DAY_MS: i64 = 24 * 60 * 60 * 1000;
         match self {
             Self::Orphans => DAY_MS,
-            Self::Callbacks | Self::Pieces | Self::Suspects => 7 * DAY_MS,
+            Self::Callbacks | Self::Pieces | Self::Suspects | Self::Stamps => 7 * DAY_MS,
         }
     }
 
@@ -116,6 +119,7 @@ impl Sweep {
             Self::Callbacks => "raw callbacks",
             Self::Pieces => "pieces of parked items",
             Self::Suspects => "counts of suspects",
+            Self::Stamps => "stamps of publishers",
         }
     }
 
@@ -128,6 +132,7 @@ impl Sweep {
             Self::Callbacks => "SELECT COUNT(*) AS n FROM raw_callbacks WHERE received_at < $1",
             Self::Pieces => "SELECT COUNT(*) AS n FROM raw_pieces WHERE received_at < $1",
             Self::Suspects => "SELECT COUNT(*) AS n FROM suspects WHERE at < $1",
+            Self::Stamps => "SELECT COUNT(*) AS n FROM stamps WHERE at < $1",
         };
         count_before(conn, text, before).await
     }
@@ -144,6 +149,8 @@ impl Sweep {
                  (SELECT key, number FROM raw_pieces WHERE received_at < $1 LIMIT $2)"),
             Self::Suspects => sql("DELETE FROM suspects WHERE (topic, item_id) IN \
                  (SELECT topic, item_id FROM suspects WHERE at < $1 LIMIT $2)"),
+            Self::Stamps => sql("DELETE FROM stamps WHERE (epoch, partition, first) IN \
+                 (SELECT epoch, partition, first FROM stamps WHERE at < $1 ORDER BY at LIMIT $2)"),
         };
         statement.bind(before).bind(limit).run(tx).await
     }

@@ -62,6 +62,11 @@ impl Process {
         self.child.as_mut().is_some_and(|child| child.try_wait().expect("it can be asked").is_some())
     }
 
+    /// Lets go of one that has ended.
+    pub(super) fn forget(&mut self) {
+        self.child = None;
+    }
+
     /// Waits until it has ended by itself; for ever when it does not run.
     #[cfg(feature = "failpoints")]
     pub(super) async fn aborts(&mut self) {

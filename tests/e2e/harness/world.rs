@@ -116,6 +116,7 @@ app_secret = "{APP_SECRET}"
 verify_token = "loket-verify"
 [whatsapp.accounts.one]
 phone_number_id = "{PHONE_NUMBER}"
+phone_number = "31201234567"
 waba_id = "215000000000101"
 access_token = "wa-token-one"
 [whatsapp.accounts.two]
@@ -211,6 +212,16 @@ origins = ["{origin}"]
         for process in &mut self.processes {
             process.spawn(&arguments);
         }
+    }
+
+    /// The same for those that have ended by themselves, too.
+    pub(crate) fn spawn_again(&mut self) {
+        for process in &mut self.processes {
+            if process.has_ended() {
+                process.forget();
+            }
+        }
+        self.spawn();
     }
 
     /// One process, to be killed or stopped.

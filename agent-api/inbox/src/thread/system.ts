@@ -41,6 +41,7 @@ export function systemLine(event: LogEvent): string | null {
   const agent = nameOf(data.agent_id);
   const before = nameOf(data.previous_agent_id);
   if (event.type === "thread.assigned" && data.agent_id === data.by?.id) return t("event.thread.taken", { who });
+  if (event.type === "control.accepted" && data.control?.agent_id === session.agent?.id) return t("event.control.accepted.you");
   return t(word as Word, { who, agent, before, to: partyOf(data.control), reason: data.reason ? reasonWord(data.reason) : "" });
 }
 

@@ -86,6 +86,7 @@ export const en = {
   "thread.panel": "Customer",
   "thread.typing": "{name} is typing …",
   "thread.colleague": "{name} is writing here",
+  "thread.looking": "{name} is looking too",
   "thread.stale": "Somebody changed this conversation meanwhile. It is shown as it is now; try again.",
   "thread.act.failed": "That did not work: {why}",
   "thread.via": "via {channel}",
@@ -147,6 +148,7 @@ export const en = {
   "event.control.requested": "A person is wanted: {reason}",
   "event.control.offered": "Offered to {to}",
   "event.control.accepted": "{to} answers from now on",
+  "event.control.accepted.you": "You answer from now on",
   "event.control.passed": "{who} passed this to {to}: {reason}",
   "event.control.released": "{who} let go; now {to}",
   "event.control.expired": "The offer ran out; the customer waits again",
@@ -253,6 +255,10 @@ export const en = {
   "join.undo": "Take back",
   "join.undo.title": "Take this apart again?",
   "join.undo.what": "Each side has again what was its own, and what came through its addresses since.",
+
+  "link.make": "Make a {channel} link",
+  "link.made": "Whoever sends what this {channel} link holds is this customer there, too. It works once, for another {left}.",
+  "link.insert": "Put into the answer",
 
   "keys.title": "Keys",
   "keys.on": "Single keys work",

@@ -88,6 +88,7 @@ export const nl: Record<Word, string> = {
   "thread.panel": "Klant",
   "thread.typing": "{name} is aan het typen …",
   "thread.colleague": "{name} schrijft hier",
+  "thread.looking": "{name} kijkt ook",
   "thread.stale": "Iemand heeft dit gesprek intussen veranderd. Je ziet het zoals het nu is; probeer het opnieuw.",
   "thread.act.failed": "Dat lukte niet: {why}",
   "thread.via": "via {channel}",
@@ -149,6 +150,7 @@ export const nl: Record<Word, string> = {
   "event.control.requested": "Er is een mens gevraagd: {reason}",
   "event.control.offered": "Aangeboden aan {to}",
   "event.control.accepted": "{to} antwoordt vanaf nu",
+  "event.control.accepted.you": "Jij antwoordt vanaf nu",
   "event.control.passed": "{who} gaf dit door aan {to}: {reason}",
   "event.control.released": "{who} liet los; nu {to}",
   "event.control.expired": "Het aanbod verliep; de klant wacht weer",
@@ -255,6 +257,10 @@ export const nl: Record<Word, string> = {
   "join.undo": "Terugdraaien",
   "join.undo.title": "Dit weer uit elkaar halen?",
   "join.undo.what": "Elke kant heeft weer wat van haar was, en wat sindsdien via haar adressen kwam.",
+
+  "link.make": "Een {channel}-link maken",
+  "link.made": "Wie verstuurt wat deze {channel}-link bevat, is ook daar deze klant. Hij werkt één keer, nog {left}.",
+  "link.insert": "In het antwoord zetten",
 
   "keys.title": "Toetsen",
   "keys.on": "Losse toetsen werken",

@@ -1,13 +1,15 @@
 //! The consuming connection: one channel for each lane that somebody leases from, and on it one
 //! consumer for each queue. One task reads them all, acknowledges in batches, and watches.
 //!
-//! Three things end the connection on purpose, and the socket is dropped each time: a consumer that
+//! Four things end the connection on purpose, and the socket is dropped each time: a consumer that
 //! is silent though its queue is not empty (B12), items that are held for so long that the broker's
-//! own limit would come near, and the end of the process.
+//! own limit would come near, items that wait for others that there is no room for, and the end of the
+//! process.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use futures_util::future::join_all;
 use futures_util::stream::{BoxStream, FuturesUnordered, SelectAll, select_all};
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -20,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::lane::{Lane, Look, Seen, Traffic};
 use super::link::{Fate, Link, lost};
+use super::order::Lineage;
 use super::publisher::{Publisher, look, look_all};
 use super::{Backoff, Shared, census, message};
 use crate::bus::BusError;
@@ -36,6 +39,10 @@ const LOOK_DEADLINE: Duration = Duration::from_secs(5);
 const LOOKS_MAX: usize = 16;
 /// How often a look is repeated while items keep moving.
 const LOOKS_UNTIL_STILL: u32 = 8;
+/// How soon a ledger that could not tell is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+/// Why a connection is dropped on which the order cannot be restored.
+const STUCK: &str = "items came before others that there is no room for; all go back, to come in order";
 /// So many looks in a row must find a consumer silent.
 const SILENT_LOOKS: u32 = 3;
 
@@ -157,7 +164,12 @@ struct Reader {
     channel: Channel,
     deliveries: Deliveries,
     looks: mpsc::Receiver<Look>,
+    /// Questions to the ledger that are under way.
+    asked: FuturesUnordered<BoxFuture<'static, Answer>>,
 }
+
+/// What the ledger answered: what is done of an epoch, first and last of each run.
+type Answer = (Lineage, Vec<(u64, u64)>);
 
 /// Serves a lane until the connection is lost or the bus closed. Each lane begins by itself: a queue
 /// that has just been restarted may take its time, and the others do not wait for it.
@@ -193,12 +205,13 @@ impl Reader {
         let deliveries = select_all(
             numbered.map(|(partition, consumer)| consumer.map(move |came| (partition, came)).boxed()),
         );
-        Ok(Self { lane: Arc::clone(lane), channel, deliveries, looks })
+        Ok(Self { lane: Arc::clone(lane), channel, deliveries, looks, asked: FuturesUnordered::new() })
     }
 
     /// Takes up what comes, and acknowledges what is done.
     async fn run(mut self, shared: &Shared, stop: &CancellationToken) -> End {
         loop {
+            let due = self.lane.due();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {
@@ -215,6 +228,20 @@ impl Reader {
                 came = self.deliveries.next() => {
                     if let Err(why) = self.take_up(shared, came) {
                         return End::Lost(why);
+                    }
+                }
+                Some((of, done)) = self.asked.next(), if !self.asked.is_empty() => {
+                    let now = shared.clock.instant();
+                    self.lane.tell(&of, &done, now);
+                    if self.lane.is_stuck(now) {
+                        return End::Lost(STUCK.to_owned());
+                    }
+                }
+                () = until(due), if due.is_some() => {
+                    let passed = self.lane.pass(shared.clock.instant());
+                    if passed > 0 {
+                        metrics::counter!("loket_order_gap_total", "topic" => self.lane.name.clone()).increment(passed);
+                        tracing::warn!(topic = self.lane.name, passed, "items were missing before others for too long; went on without them");
                     }
                 }
                 Some(look) = self.looks.recv() => {
@@ -239,12 +266,31 @@ impl Reader {
     fn take_up(&self, shared: &Shared, came: Option<(u16, lapin::Result<Delivery>)>) -> Result<(), String> {
         match came {
             Some((partition, Ok(delivery))) => {
-                self.lane.arrive(message::read_item(partition, delivery, shared.clock.instant()));
+                let now = shared.clock.instant();
+                if let Some(of) = self.lane.arrive(message::read_item(partition, delivery, now)) {
+                    self.ask(of);
+                }
+                if self.lane.due().is_some() && self.lane.is_stuck(now) {
+                    return Err(STUCK.to_owned());
+                }
                 Ok(())
             }
             Some((_, Err(error))) => Err(error.to_string()),
             None => Err("the broker cancelled a consumer".to_owned()),
         }
+    }
+
+    /// Asks the ledger what is done of an epoch, until it can tell.
+    fn ask(&self, of: Lineage) {
+        let Some(ledger) = self.lane.ledger().cloned() else { return };
+        self.asked.push(Box::pin(async move {
+            loop {
+                if let Some(done) = ledger.done(&of.epoch, of.partition).await {
+                    return (of, done);
+                }
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+        }));
     }
 
     /// How many items wait at the broker, and what is here. What is between the two is in neither,
@@ -264,6 +310,12 @@ impl Reader {
         }
         let (ready, consumers) = before.unwrap_or_default();
         Ok(Seen { ready, consumers, sight: self.lane.sight() })
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    if let Some(due) = due {
+        tokio::time::sleep_until(due.into()).await;
     }
 }
 

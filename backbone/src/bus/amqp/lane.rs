@@ -8,21 +8,28 @@
 //! When the connection is lost, what waits is forgotten, because the broker delivers it again. What
 //! is out stays known until its holder says something, so that its key stays closed: the same item
 //! comes back marked, behind it.
+//!
+//! Where somebody keeps a [`Ledger`], items also pass a [`Gate`]: one that came ahead of its time is not
+//! handed out yet.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use lapin::types::ShortString;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::bus::{BusError, Item, Stamp};
+use super::order::{Gate, Lineage};
+use crate::bus::{BusError, Item, Ledger, Stamp};
 
 /// One call of lease answers no more payload than this, unless a single item is larger.
 const LEASE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Where the number of the session stands in a number of an item; below is the delivery tag.
 const SESSION_SHIFT: u32 = 40;
+
+/// Everything is given back for the sake of the order at most so often.
+const GIVE_WAY_EVERY: Duration = Duration::from_secs(10);
 
 /// What a process holds of a topic or subject.
 pub(super) struct Lane {
@@ -34,6 +41,8 @@ pub(super) struct Lane {
     /// Items of a key go one at a time; questions do not.
     is_keyed: bool,
     state: Mutex<State>,
+    /// Knows what is done of what its publishers numbered.
+    ledger: OnceLock<Arc<dyn Ledger>>,
     /// Told when an item becomes ready, and when waiting no longer helps.
     pub(super) grown: Notify,
     /// Told when something is to be acknowledged.
@@ -62,6 +71,8 @@ pub(super) struct Delivered {
 struct Held {
     came: Delivered,
     out: bool,
+    /// It waits for items before it.
+    early: bool,
 }
 
 /// How full a lane is.
@@ -100,6 +111,9 @@ struct State {
     /// The items of each key in order; the first is the only one that may be out.
     keys: HashMap<String, VecDeque<u64>>,
     ready: BTreeSet<u64>,
+    gate: Gate,
+    /// When everything was last given back for the sake of the order.
+    gave_way_at: Option<Instant>,
     tags: Tags,
     partitions: Vec<Traffic>,
     /// When this process first saw items waiting that nobody here holds.
@@ -174,6 +188,7 @@ impl Lane {
             prefetch,
             is_keyed,
             state: Mutex::default(),
+            ledger: OnceLock::new(),
             grown: Notify::new(),
             settled: Notify::new(),
         }
@@ -182,6 +197,15 @@ impl Lane {
     // Nothing in here can panic half-way through a change, so a poisoned lock is still good.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on items are handed out in the order of their numbers; of several ledgers the first counts.
+    pub(super) fn keep_order(&self, ledger: Arc<dyn Ledger>) {
+        let _the_first_counts = self.ledger.set(ledger);
+    }
+
+    pub(super) fn ledger(&self) -> Option<&Arc<dyn Ledger>> {
+        self.ledger.get()
     }
 
     /// Somebody waits for items here; true when nobody did before.
@@ -219,6 +243,7 @@ impl Lane {
         state.is_wanted &= !resign;
         state.tags = Tags::default();
         state.partitions.clear();
+        state.gate.clear();
         state.ready.clear();
         state.held.retain(|_, held| held.out);
         let held = &state.held;
@@ -237,8 +262,8 @@ impl Lane {
         self.settled.notify_one();
     }
 
-    /// Takes up what the broker delivered.
-    pub(super) fn arrive(&self, came: Delivered) {
+    /// Takes up what the broker delivered. What it answers is to be asked of the ledger, see [`Self::tell`].
+    pub(super) fn arrive(&self, came: Delivered) -> Option<Lineage> {
         let mut state = self.state();
         let state = &mut *state;
         let number = (state.session << SESSION_SHIFT) | came.tag;
@@ -249,16 +274,74 @@ impl Lane {
             traffic.held += 1;
             traffic.received += 1;
         }
-        let is_first = if self.is_keyed {
-            let numbers = state.keys.entry(came.item.key.clone()).or_default();
-            numbers.push_back(number);
-            numbers.len() == 1
-        } else {
-            true
+        let gated = came.stamp.clone().filter(|_| self.ledger.get().is_some());
+        let key = self.is_keyed.then(|| came.item.key.clone());
+        let place = key.as_ref().map_or(0, |key| state.place_for(key, gated.as_ref()));
+        let received = came.received;
+        state.held.insert(number, Held { came, out: false, early: gated.is_some() });
+        if let Some(key) = key {
+            let numbers = state.keys.entry(key).or_default();
+            numbers.insert(place, number);
+            if let Some(behind) = numbers.get(1).filter(|_| place == 0) {
+                state.ready.remove(behind);
+            }
+        }
+        let Some(stamp) = gated else {
+            if place == 0 {
+                state.ready.insert(number);
+                self.grown.notify_one();
+            }
+            return None;
         };
-        state.held.insert(number, Held { came, out: false });
-        if is_first {
-            state.ready.insert(number);
+        let arrival = state.gate.arrive(&stamp, number, received);
+        self.let_through(state, &arrival.complete);
+        arrival.ask
+    }
+
+    /// The ledger's answer, see [`Gate::tell`].
+    pub(super) fn tell(&self, of: &Lineage, done: &[(u64, u64)], now: Instant) {
+        let mut state = self.state();
+        let complete = state.gate.tell(of, done, now);
+        self.let_through(&mut state, &complete);
+    }
+
+    /// When items here have waited for long enough for those before them.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.state().gate.due()
+    }
+
+    /// Lets out what has waited for long enough; how many gaps were passed.
+    pub(super) fn pass(&self, now: Instant) -> u64 {
+        let mut state = self.state();
+        let (complete, passed) = state.gate.pass(now);
+        self.let_through(&mut state, &complete);
+        passed
+    }
+
+    /// Whether what is waited for cannot come, because a partition has as many items here as may be: then all
+    /// of them are given back once, to come in a better order. After that gaps are passed for a while.
+    pub(super) fn is_stuck(&self, now: Instant) -> bool {
+        let mut state = self.state();
+        if state.gave_way_at.is_some_and(|at| now.saturating_duration_since(at) < GIVE_WAY_EVERY) {
+            return false;
+        }
+        let full = |traffic: &Traffic| traffic.held >= u64::from(self.prefetch);
+        let mut partitions = (0u16..).zip(&state.partitions);
+        let is_stuck = partitions.any(|(number, traffic)| full(traffic) && state.gate.waits_in(number));
+        if is_stuck {
+            state.gave_way_at = Some(now);
+        }
+        is_stuck
+    }
+
+    fn let_through(&self, state: &mut State, places: &[u64]) {
+        for number in places {
+            if let Some(held) = state.held.get_mut(number) {
+                held.early = false;
+            }
+            state.make_ready(*number);
+        }
+        if !state.ready.is_empty() {
             self.grown.notify_one();
         }
     }
@@ -437,12 +520,32 @@ impl State {
         numbers.retain(|other| *other != number);
         match numbers.front().copied() {
             None => drop(self.keys.remove(&held.came.item.key)),
-            Some(next) => {
-                if self.held.get(&next).is_some_and(|held| !held.out) {
-                    self.ready.insert(next);
-                }
-            }
+            Some(next) => self.make_ready(next),
         }
+    }
+
+    /// Makes an item ready that is here, unless something stands before it.
+    fn make_ready(&mut self, number: u64) {
+        let Some(held) = self.held.get(&number) else { return };
+        let numbers = self.keys.get(&held.came.item.key);
+        let is_first = numbers.is_none_or(|numbers| numbers.front() == Some(&number));
+        if is_first && !held.out && !held.early {
+            self.ready.insert(number);
+        }
+    }
+
+    /// Where an item stands among those of its key: behind all of them, but before those of its epoch
+    /// that have a greater number and are not out.
+    fn place_for(&self, key: &str, stamp: Option<&Stamp>) -> usize {
+        let Some(numbers) = self.keys.get(key) else { return 0 };
+        let Some(stamp) = stamp else { return numbers.len() };
+        let is_later = |number: &&u64| {
+            self.held.get(number).is_some_and(|held| {
+                let other = held.came.stamp.as_ref();
+                !held.out && other.is_some_and(|o| o.epoch == stamp.epoch && o.number > stamp.number)
+            })
+        };
+        numbers.len() - numbers.iter().rev().take_while(is_later).count()
     }
 }
 

@@ -20,8 +20,9 @@
 //!
 //! Order of a key (B6) holds because its partition is the same for every publisher, each partition
 //! has one active consumer, that consumer lets one item of a key out at a time ([`lane`]), and
-//! sockets are dropped and never closed, so nothing comes back behind what is newer (M9, M10). What
-//! is given back stays in this process; the broker's count of deliveries is a backstop at 1,000, and
+//! sockets are dropped and never closed, so nothing comes back behind what is newer (M9, M10). Where
+//! that fails all the same, the publisher's numbers show it, and the item that came too early waits
+//! ([`order`]). What is given back stays in this process; the broker's count of deliveries is a backstop at 1,000, and
 //! what it gives up on goes back to its topic ([`dead`]), because that count judges nobody.
 //!
 //! What AMQP does not tell, and the limits that follow:
@@ -46,6 +47,7 @@ mod layout;
 mod lease;
 mod link;
 mod message;
+mod order;
 mod publisher;
 #[cfg(test)]
 mod tests;
@@ -66,7 +68,7 @@ use self::lane::{Lane, Seen, Sight};
 use self::layout::{Layout, PARTITIONS, TopicLayout};
 use self::lease::{ItemLease, QuestionLease};
 use self::publisher::{Outlet, Publisher, look_all};
-use super::{Bus, BusError, Depth, Item, Lease, PAYLOAD_BYTES_MAX};
+use super::{Bus, BusError, Depth, Item, Lease, Ledger, PAYLOAD_BYTES_MAX};
 use crate::clock::Clock;
 use crate::random;
 use crate::tasks::Tasks;
@@ -385,6 +387,12 @@ impl Bus for Amqp {
         found.extend(told.into_iter().flat_map(Told::items));
         found.sort_by_key(|(at_ms, _)| *at_ms);
         Ok(found.into_iter().take(max).map(|(_, item)| item).collect())
+    }
+
+    fn keep_order(&self, topic: &str, group: &str, ledger: Arc<dyn Ledger>) {
+        if let Ok(lane) = self.lane(topic, group) {
+            lane.keep_order(ledger);
+        }
     }
 
     async fn close(&self) {

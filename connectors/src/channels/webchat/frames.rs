@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::view::VisitorMessage;
+use super::view::{VisitorAnswering, VisitorMessage};
+use super::words::Page;
 use crate::refusal::Refusal;
 
 /// What a visitor's page may say.
@@ -16,8 +17,8 @@ pub(super) enum FromVisitor {
         #[serde(default)]
         after_seq: i64,
     },
-    /// A message, under an id of the page's own.
-    Message { client_message_id: String, text: String },
+    /// A message, under an id of the page's own, and from which page it is written.
+    Message { client_message_id: String, text: String, page: Option<Page> },
     /// Everything up to this number is on the screen's list.
     Delivered { seq: i64 },
     /// Everything up to this number was seen.
@@ -54,6 +55,8 @@ pub(super) enum ToVisitor<'a> {
     Ack { client_message_id: &'a str },
     /// Somebody of ours is writing, or no longer.
     Typing { on: bool },
+    /// Who answers from now on.
+    Answering { answering: Option<&'a VisitorAnswering> },
     /// We are there.
     Pong {},
     /// A frame was not taken. With `retry_after_s` the same frame may be sent again.

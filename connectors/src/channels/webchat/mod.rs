@@ -3,11 +3,14 @@
 //! thread, which the hub is asked for (`design.md` §3, Web chat over several processes).
 //!
 //! There is no durable state here: visitors and their history are the hub's, tickets and counts are
-//! kv's. Deliberately absent: the finished widget, uploads, and logins proven by a site.
+//! kv's. The widget's front end is in `widget/`. Deliberately absent: uploads, and logins proven by a
+//! site.
 
+mod accent;
+mod faces;
 mod frames;
+mod look;
 mod origins;
-mod page;
 mod rates;
 mod routes;
 mod socket;
@@ -32,8 +35,11 @@ use serde::Deserialize;
 
 use crate::channel::{Callback, Channel, Pace, Received, Rejected, SendError, Taken};
 use crate::refusal::Refusal;
+use faces::Faces;
+use look::Look;
 use origins::Origins;
 
+pub use look::{Corner, Language, Paper, Texts};
 pub use rates::Rates;
 pub(crate) use sockets::Sockets;
 
@@ -60,6 +66,19 @@ pub struct Settings {
 pub struct SiteSettings {
     /// The origins whose pages may open the chat.
     pub origins: Vec<String>,
+    /// The site's colour, such as `#0b5d5a`; it is mended where it could not be read.
+    pub accent: Option<String>,
+    /// The language of the chat; absent: the page's, or the browser's.
+    pub language: Option<Language>,
+    /// In which corner the button stands.
+    #[serde(default)]
+    pub corner: Corner,
+    /// On what paper the chat is written.
+    #[serde(default)]
+    pub paper: Paper,
+    /// Words of the site's own, by language.
+    #[serde(default)]
+    pub texts: BTreeMap<Language, Texts>,
 }
 
 /// One configured site.
@@ -67,6 +86,7 @@ pub(crate) struct Site {
     name: Arc<str>,
     account: ChannelAccount,
     origins: Origins,
+    faces: Faces,
 }
 
 /// All configured sites, and how fast strangers may go.
@@ -103,8 +123,10 @@ pub fn build(settings: Settings) -> Result<Option<Box<dyn Channel>>, String> {
         }
         let origins = Origins::parse(&site.origins)
             .map_err(|error| format!("webchat.sites.{name}.origins: {error}"))?;
+        let look = Look::of(&name, &site).map_err(|error| format!("webchat.sites.{name}.{error}"))?;
+        let faces = Faces::of(&look)?;
         let account = ChannelAccount { kind: kind.clone(), account: name.clone() };
-        let site = Site { name: name.as_str().into(), account, origins };
+        let site = Site { name: name.as_str().into(), account, origins, faces };
         by_name.insert(name, Arc::new(site));
     }
     if by_name.is_empty() {
@@ -137,6 +159,7 @@ impl Channel for Webchat {
         let accounts = self.sites.by_name.values().map(|site| AccountSettings {
             channel: site.account.clone(),
             name: site.name.to_string(),
+            link: None,
             capabilities: capabilities.clone(),
         });
         accounts.collect()

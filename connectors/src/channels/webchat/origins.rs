@@ -1,5 +1,17 @@
 //! Which pages may run the chat of a site (`security` VI1): exact scheme, host and port.
 
+use actix_web::http::header::{HOST, HeaderMap};
+
+/// Is this origin the one that the request was made to? A proxy in front must hand the header `Host` on.
+pub(super) fn is_own(origin: &str, headers: &HeaderMap) -> bool {
+    let host = ["https://", "http://"].into_iter().find_map(|scheme| origin.strip_prefix(scheme));
+    let mut asked = headers.get_all(HOST);
+    match (host, asked.next(), asked.next()) {
+        (Some(host), Some(asked), None) => !host.is_empty() && asked.as_bytes() == host.as_bytes(),
+        _ => false,
+    }
+}
+
 /// The origins of one site.
 pub(super) struct Origins {
     exact: Vec<String>,
@@ -101,6 +113,33 @@ mod tests {
         for origin in bad {
             assert!(!list.lists(origin), "{origin}");
         }
+    }
+
+    #[test]
+    fn only_the_host_that_was_asked_is_our_own() {
+        let own = |origin: &str, hosts: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for host in hosts {
+                headers.append(HOST, host.parse().unwrap());
+            }
+            is_own(origin, &headers)
+        };
+        assert!(own("https://chat.example.org", &["chat.example.org"]));
+        assert!(own("http://127.0.0.1:8080", &["127.0.0.1:8080"]));
+        for origin in [
+            "null",
+            "",
+            "https://",
+            "https://chat.example.org.evil.test",
+            "chat.example.org",
+            "https://chat.example.org:8443",
+            "https://evil.test@chat.example.org",
+            "ftp://chat.example.org",
+        ] {
+            assert!(!own(origin, &["chat.example.org"]), "{origin}");
+        }
+        assert!(!own("https://a.test", &["a.test", "b.test"]) && !own("https://a.test", &[]));
+        assert!(!own("https://", &[""]));
     }
 
     #[test]

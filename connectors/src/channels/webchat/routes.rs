@@ -1,4 +1,4 @@
-//! The visitor's doors over HTTP: `/webchat/v1` and the test page.
+//! The visitor's doors over HTTP: `/webchat/v1` and the widget's files.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,15 +11,18 @@ use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, Data, Payload, Query, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, ResponseError as _};
 use loket_protocol::ids::VisitorId;
+use qrcode::QrCode;
+use qrcode::render::svg;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use super::origins::is_own;
 use super::socket::{self, FRAME_BYTES_MAX, Opening};
 use super::sockets::NoPlace;
 use super::visitors::{self, History, TICKET_TIME, Token};
-use super::words::{self, Speaker};
-use super::{Site, Sites, page, rates};
+use super::words::{self, Page, Speaker};
+use super::{Site, Sites, faces, rates};
 use crate::channels::Wires;
 use crate::ingress::read_body;
 use crate::refusal::{Refusal, security_headers};
@@ -34,6 +37,11 @@ const PREFLIGHT_AGE_S: &str = "600";
 const SOCKET_RETRY_S: u32 = 10;
 /// How long somebody with too many sockets waits, in seconds.
 const TOO_MANY_RETRY_S: u32 = 60;
+
+/// Links that one visitor may ask for in a minute.
+const LINKS_PER_VISITOR: u64 = 10;
+/// How large a link's picture is at least, each way.
+const PICTURE_PIXELS: u32 = 200;
 
 const ALLOW_ORIGIN: HeaderName = header::ACCESS_CONTROL_ALLOW_ORIGIN;
 
@@ -55,10 +63,11 @@ pub(super) fn configure(sites: &Arc<Sites>, service: &mut ServiceConfig) {
                     .default_service(only("GET, POST")),
             )
             .service(web::resource("/tickets").route(web::post().to(ticket)).default_service(only("POST")))
+            .service(web::resource("/links").route(web::post().to(link)).default_service(only("POST")))
             .service(web::resource("/socket").route(web::get().to(open_socket)).default_service(only("GET")))
             .default_service(web::to(async || Refusal::UnknownPath.error_response())),
     );
-    page::configure(sites, service);
+    faces::configure(sites, service);
 }
 
 /// Lets pages of listed origins read the answers, without credentials (`security` B4). Which site a
@@ -92,14 +101,21 @@ async fn cors(
     Ok(response)
 }
 
-/// The site of that name, if the page that asks may talk to it. Programs send no `Origin`; a list of
-/// origins stops pages, not programs (`security` VI1).
+/// The site of that name, if the page that asks may talk to it: one of the site's own, or the widget's
+/// panel, which comes from here and which only the site's pages can frame. Programs send no `Origin`; a
+/// list of origins stops pages, not programs (`security` VI1).
 fn admit<'a>(sites: &'a Sites, name: &str, request: &HttpRequest) -> Result<&'a Arc<Site>, Refusal> {
     let site = sites.site(name)?;
     let mut origins = request.headers().get_all(ORIGIN);
     match (origins.next(), origins.next()) {
         (None, _) => Ok(site),
-        (Some(origin), None) if origin.to_str().is_ok_and(|origin| site.origins.lists(origin)) => Ok(site),
+        (Some(origin), None)
+            if origin
+                .to_str()
+                .is_ok_and(|origin| site.origins.lists(origin) || is_own(origin, request.headers())) =>
+        {
+            Ok(site)
+        }
         _ => Err(Refusal::Origin),
     }
 }
@@ -167,7 +183,8 @@ async fn visit(
     if is_new {
         metrics::counter!("loket_webchat_visitors_total", "site" => site.name.to_string()).increment(1);
     }
-    let History { messages, more, .. } = visitors::history(&wires.wire, &site.name, visitor, 0).await?;
+    let History { messages, more, answering, .. } =
+        visitors::history(&wires.wire, &site.name, visitor, 0, None).await?;
     // Without kv there are no tickets; writing and reading over REST goes on.
     let ticket = visitors::issue_ticket(&wires.kv, &site.name, visitor).await.ok();
     Ok(HttpResponse::Ok().json(json!({
@@ -175,6 +192,7 @@ async fn visit(
         "visitor_token": is_new.then(|| fresh.expose()),
         "messages": messages,
         "more": more,
+        "answering": answering,
         "socket": format!("/webchat/v1/socket?site={}", site.name),
         "ticket": ticket,
     })))
@@ -197,6 +215,7 @@ async fn count_newcomer(
 struct SaidBody {
     client_message_id: String,
     text: String,
+    page: Option<Page>,
 }
 
 /// `POST /messages`: 202 once the message is safe on the bus.
@@ -210,7 +229,8 @@ async fn say(
     let (site, visitor) = visitor(&wires, &sites, &request).await?;
     let speaker = Speaker { account: site.account.clone(), visitor };
     wires.has_room()?;
-    let event = speaker.message(&said.client_message_id, &said.text, wires.clock.now())?;
+    let event =
+        speaker.message(&said.client_message_id, &said.text, said.page.as_ref(), wires.clock.now())?;
     let address = rates::address(&request, &wires.trusted_proxies);
     rates::count_message(&wires.kv, &sites.rates, visitor, address).await?;
     words::publish(&wires.wire, &wires.clock, &event).await?;
@@ -229,7 +249,7 @@ async fn read(wires: Data<Wires>, sites: Data<Sites>, request: HttpRequest) -> R
     let after = Query::<After>::from_query(request.query_string())
         .map_err(|_| Refusal::Malformed("after_seq is not a whole number, or there is another parameter"))?;
     let (site, visitor) = visitor(&wires, &sites, &request).await?;
-    let page = visitors::history(&wires.wire, &site.name, visitor, after.after_seq.max(0)).await?;
+    let page = visitors::history(&wires.wire, &site.name, visitor, after.after_seq.max(0), None).await?;
     Ok(HttpResponse::Ok().json(page))
 }
 
@@ -242,6 +262,37 @@ async fn ticket(
     let (site, visitor) = visitor(&wires, &sites, &request).await?;
     let ticket = visitors::issue_ticket(&wires.kv, &site.name, visitor).await?;
     Ok(HttpResponse::Created().json(json!({ "ticket": ticket, "expires_in_s": TICKET_TIME.as_secs() })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LinkBody {
+    channel: String,
+    language: Option<String>,
+}
+
+/// `POST /links`: an address, and its picture, by which the visitor goes on elsewhere as the same person.
+async fn link(
+    wires: Data<Wires>,
+    sites: Data<Sites>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, Refusal> {
+    let LinkBody { channel, language } = body(&wires, &request, payload).await?;
+    let (site, visitor) = visitor(&wires, &sites, &request).await?;
+    rates::count(&wires.kv, "links_per_visitor", &visitor.to_string(), LINKS_PER_VISITOR).await?;
+    let link = visitors::link(&wires.wire, &site.name, visitor, channel, language).await?;
+    let (address, expires_at) = link.ok_or(Refusal::Invalid(
+        "link.none",
+        "nothing leads to this channel, or nothing was said here yet that could be continued there",
+    ))?;
+    let picture = QrCode::new(&address)
+        .map_err(|_| Refusal::Invalid("link.none", "the address is too long for a picture"))?
+        .render::<svg::Color<'_>>()
+        .min_dimensions(PICTURE_PIXELS, PICTURE_PIXELS)
+        .build();
+    Ok(HttpResponse::Created()
+        .json(json!({ "address": address, "qr_svg": picture, "expires_at": expires_at })))
 }
 
 #[derive(Deserialize)]

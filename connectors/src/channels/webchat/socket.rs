@@ -17,13 +17,14 @@ use bytes::{Bytes, BytesMut};
 use loket_backbone::random;
 use loket_protocol::delivery::ProviderStatus;
 use loket_protocol::event::LiveSignal;
-use loket_protocol::ids::VisitorId;
+use loket_protocol::ids::{ThreadId, VisitorId};
 use loket_protocol::topics::LIVE;
 use tokio::sync::mpsc;
 
 use super::frames::{FromVisitor, ToVisitor};
 use super::sockets::{Place, Ring};
-use super::words::{self, Speaker};
+use super::view::VisitorAnswering;
+use super::words::{self, Page, Speaker};
 use super::{Site, Sites, rates, visitors};
 use crate::channels::Wires;
 use crate::refusal::Refusal;
@@ -312,6 +313,10 @@ struct Talk {
     rings: mpsc::Receiver<Ring>,
     /// How far the thread was handed to the page.
     shown: i64,
+    /// The thread whose numbers these are, once it was told.
+    thread: Option<ThreadId>,
+    /// Who answers, as the page was told.
+    answering: Option<VisitorAnswering>,
     /// There is more, and it had to wait.
     is_behind: bool,
     /// Held so that the place is left with the talk.
@@ -362,6 +367,8 @@ impl Talk {
             outlet,
             rings,
             shown,
+            thread: None,
+            answering: None,
             is_behind: false,
             _place: place,
         })
@@ -418,15 +425,22 @@ impl Talk {
         self.is_behind = true;
         while self.outlet.has_room() {
             let site = &self.speaker.account.account;
-            let Ok(page) = visitors::history(&self.wires.wire, site, self.speaker.visitor, self.shown).await
-            else {
+            let (wire, visitor) = (&self.wires.wire, self.speaker.visitor);
+            let Ok(page) = visitors::history(wire, site, visitor, self.shown, self.thread).await else {
                 return Ok(());
             };
             for message in &page.messages {
                 self.outlet.send(&ToVisitor::Message { message })?;
             }
-            let went_on = page.up_to_seq > self.shown;
-            self.shown = self.shown.max(page.up_to_seq);
+            if page.answering != self.answering {
+                self.outlet.send(&ToVisitor::Answering { answering: page.answering.as_ref() })?;
+                self.answering = page.answering;
+            }
+            // In another thread everything was told anew, in its numbers.
+            let is_another = self.thread.is_some() && page.thread != self.thread;
+            let went_on = is_another || page.up_to_seq != self.shown;
+            self.thread = page.thread;
+            self.shown = page.up_to_seq;
             if !page.more || !went_on {
                 self.is_behind = false;
                 break;
@@ -446,9 +460,9 @@ impl Talk {
             }
             Some(FromVisitor::Delivered { seq }) => self.receipt(ProviderStatus::Delivered, seq).await,
             Some(FromVisitor::Read { seq }) => self.receipt(ProviderStatus::Read, seq).await,
-            Some(FromVisitor::Message { client_message_id, text }) => {
+            Some(FromVisitor::Message { client_message_id, text, page }) => {
                 let id = client_message_id.as_str();
-                match self.say(id, &text).await {
+                match self.say(id, &text, page.as_ref()).await {
                     Ok(()) => self.outlet.send(&ToVisitor::Ack { client_message_id: id }),
                     Err(refusal) => self.outlet.send(&ToVisitor::refusal(&refusal, Some(id))),
                 }
@@ -456,9 +470,9 @@ impl Talk {
         }
     }
 
-    async fn say(&self, id: &str, text: &str) -> Result<(), Refusal> {
+    async fn say(&self, id: &str, text: &str, page: Option<&Page>) -> Result<(), Refusal> {
         self.wires.has_room()?;
-        let event = self.speaker.message(id, text, self.wires.clock.now())?;
+        let event = self.speaker.message(id, text, page, self.wires.clock.now())?;
         rates::count_message(&self.wires.kv, &self.sites.rates, self.speaker.visitor, self.address).await?;
         words::publish(&self.wires.wire, &self.wires.clock, &event).await
     }

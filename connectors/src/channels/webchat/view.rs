@@ -1,6 +1,8 @@
 //! What a visitor sees of a message: a type of its own, so that nothing of ours alone can slip
 //! through (`security` Z3).
 
+use loket_protocol::asks::Answering;
+use loket_protocol::handoff::Holder;
 use loket_protocol::message::{AuthorType, Button, Content, Direction, Message};
 use loket_protocol::time::Timestamp;
 use serde::Serialize;
@@ -15,6 +17,22 @@ pub(super) enum From {
     Agent,
     Bot,
     System,
+}
+
+/// Who answers, as the visitor sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct VisitorAnswering {
+    /// `bot`, `agent`, or `waiting`: nobody yet.
+    kind: Holder,
+    /// The person's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+}
+
+impl From<Answering> for VisitorAnswering {
+    fn from(Answering { holder, name }: Answering) -> Self {
+        Self { kind: holder, name }
+    }
 }
 
 /// A message as the visitor sees it.

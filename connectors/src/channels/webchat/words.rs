@@ -7,15 +7,56 @@ use loket_protocol::contact::{Customer, Handle, HandleKind};
 use loket_protocol::delivery::ProviderStatus;
 use loket_protocol::ids::{CallbackId, VisitorId};
 use loket_protocol::inbound::{Fact, INBOUND_VERSION, InboundEvent, MessageFact, WatermarkFact};
-use loket_protocol::message::Content;
+use loket_protocol::message::{Content, Referral};
 use loket_protocol::time::Timestamp;
 use loket_protocol::topics::INBOUND;
+use serde::Deserialize;
 
 use super::{KIND, TEXT_CHARS_MAX};
 use crate::refusal::Refusal;
 
 /// How long a visitor waits before sending again what could not be made safe, in seconds.
 const RETRY_AFTER_S: u32 = 2;
+
+/// The longest address of a page, in bytes, and the longest title, in characters.
+const PAGE_URL_BYTES_MAX: usize = 2_048;
+/// See [`PAGE_URL_BYTES_MAX`].
+const PAGE_TITLE_CHARS_MAX: usize = 300;
+
+/// The page from which a visitor writes, as the page itself says: nothing of it is verified.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Page {
+    pub(super) url: String,
+    #[serde(default)]
+    pub(super) title: String,
+}
+
+impl Page {
+    /// As the agents see it. What follows the path is cut: it may hold what opens a door.
+    fn referral(&self) -> Result<Referral, Refusal> {
+        let address = self.url.split(['?', '#']).next().unwrap_or_default();
+        let is_page = ["https://", "http://"].iter().any(|scheme| address.starts_with(scheme));
+        let is_plain = address.bytes().all(|byte| byte > b' ' && byte != 0x7f);
+        if !is_page || !is_plain || address.len() > PAGE_URL_BYTES_MAX {
+            let sentence = "page.url is no http or https address of at most 2,048 bytes";
+            return Err(Refusal::Invalid("message.page", sentence));
+        }
+        let title: String = self
+            .title
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .take(PAGE_TITLE_CHARS_MAX)
+            .collect();
+        let title = title.trim();
+        Ok(Referral {
+            kind: Some("page".to_owned()),
+            url: Some(address.to_owned()),
+            title: (!title.is_empty()).then(|| title.to_owned()),
+            ..Referral::default()
+        })
+    }
+}
 
 /// Who speaks, and on which site.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +73,7 @@ impl Speaker {
         &self,
         client_message_id: &str,
         text: &str,
+        page: Option<&Page>,
         now: Timestamp,
     ) -> Result<InboundEvent, Refusal> {
         let id = uuid(client_message_id)
@@ -42,9 +84,10 @@ impl Speaker {
         if text.chars().count() > TEXT_CHARS_MAX {
             return Err(Refusal::Invalid("message.too_long", "the text is over 10,000 characters"));
         }
+        let referral = page.map(Page::referral).transpose()?;
         let fact = Fact::Message(MessageFact {
             external_id: Some(format!("{}:{id}", self.visitor)),
-            content: Content::text(text.replace('\0', "\u{FFFD}")),
+            content: Content { referral, ..Content::text(text.replace('\0', "\u{FFFD}")) },
             client_message_id: Some(id),
             ..MessageFact::default()
         });
@@ -132,10 +175,10 @@ mod tests {
 
     #[test]
     fn a_repeat_has_the_same_key_and_another_visitor_another_one() {
-        let first = speaker(1).message(ID, "hello", at(1000)).unwrap();
-        let again = speaker(1).message(&ID.to_uppercase(), "hello", at(9000)).unwrap();
+        let first = speaker(1).message(ID, "hello", None, at(1000)).unwrap();
+        let again = speaker(1).message(&ID.to_uppercase(), "hello", None, at(9000)).unwrap();
         assert_eq!(first.key(), again.key());
-        let other = speaker(2).message(ID, "hello", at(1000)).unwrap();
+        let other = speaker(2).message(ID, "hello", None, at(1000)).unwrap();
         assert_ne!(first.key(), other.key());
         let Fact::Message(message) = &first.fact else { panic!("not a message") };
         assert_eq!(client_message_id(message.external_id.as_deref().unwrap()), Some(ID));
@@ -153,7 +196,7 @@ mod tests {
 
     #[test]
     fn words_that_cannot_be_taken_are_refused_with_a_code() {
-        let refused = |id: &str, text: &str| match speaker(1).message(id, text, at(1)) {
+        let refused = |id: &str, text: &str| match speaker(1).message(id, text, None, at(1)) {
             Err(Refusal::Invalid(code, _)) => code,
             other => panic!("{other:?}"),
         };
@@ -164,12 +207,33 @@ mod tests {
             assert_eq!(refused(ID, text), "message.empty");
         }
         assert_eq!(refused(ID, &"é".repeat(TEXT_CHARS_MAX + 1)), "message.too_long");
-        assert!(speaker(1).message(ID, &"é".repeat(TEXT_CHARS_MAX), at(1)).is_ok());
+        assert!(speaker(1).message(ID, &"é".repeat(TEXT_CHARS_MAX), None, at(1)).is_ok());
+    }
+
+    #[test]
+    fn the_page_is_told_without_what_follows_its_path() {
+        let told = |url: &str, title: &str| {
+            let page = Page { url: url.to_owned(), title: title.to_owned() };
+            let event = speaker(1).message(ID, "hello", Some(&page), at(1));
+            event.map(|event| match event.fact {
+                Fact::Message(message) => message.content.referral.unwrap(),
+                other => panic!("{other:?}"),
+            })
+        };
+        let referral = told("https://shop.example.org/boots?reset=secret#x", " Boots\n").unwrap();
+        assert_eq!(referral.url.as_deref(), Some("https://shop.example.org/boots"));
+        assert_eq!((referral.kind.as_deref(), referral.title.as_deref()), (Some("page"), Some("Boots")));
+        assert_eq!(told("http://a.test/", &"é".repeat(400)).unwrap().title.unwrap().chars().count(), 300);
+        assert_eq!(told("http://a.test/", " ").unwrap().title, None);
+        let long = format!("https://a.test/{}", "x".repeat(PAGE_URL_BYTES_MAX));
+        for url in ["", "javascript:owned()", "//a.test", "https://a.test/a b", "https://a.test/\n", &long] {
+            assert!(matches!(told(url, ""), Err(Refusal::Invalid("message.page", _))), "{url}");
+        }
     }
 
     #[test]
     fn a_null_character_is_replaced() {
-        let event = speaker(1).message(ID, "a\0b", at(1)).unwrap();
+        let event = speaker(1).message(ID, "a\0b", None, at(1)).unwrap();
         let Fact::Message(message) = event.fact else { panic!("not a message") };
         assert_eq!(message.content.text.as_deref(), Some("a\u{FFFD}b"));
     }

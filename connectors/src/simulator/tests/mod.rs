@@ -133,6 +133,7 @@ pub(super) fn settings(callbacks: &str) -> Settings {
             },
         ],
         rules,
+        shop: None,
     }
 }
 

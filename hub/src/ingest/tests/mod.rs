@@ -2,6 +2,7 @@
 //! end in whatever order things arrive.
 
 mod appending;
+mod numbered;
 mod orders;
 mod people;
 mod reading;

@@ -4,13 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use loket_backbone::bus::{self, Item, Wire};
+use loket_backbone::bus::{self, Bus, Item, Wire};
 use loket_backbone::kv::{self, SharedKv};
 use loket_backbone::tasks::Tasks;
 use loket_protocol::channel::{AccountSettings, Capabilities};
 use loket_protocol::problem::{ParkReason, Problem, RawCallback, RawPiece};
 use loket_protocol::topics::{self, CALLBACKS, INBOUND, PARKED};
 
+use super::numbered::Numbering;
 use super::*;
 use crate::Hub;
 use crate::parked::Reread;
@@ -29,16 +30,32 @@ pub(super) struct AtWork {
 
 impl AtWork {
     async fn new(kv: impl FnOnce(Clock) -> SharedKv) -> Self {
+        Self::on(kv, |bus| bus).await
+    }
+
+    /// On a bus that numbers its items.
+    pub(super) async fn numbered() -> (Self, Arc<Numbering>) {
+        let mut numbering = None;
+        let here = Self::on(
+            |_| kv::absent(),
+            |bus| Arc::clone(numbering.insert(Arc::new(Numbering::over(bus)))) as Arc<dyn Bus>,
+        )
+        .await;
+        (here, numbering.expect("it is opened"))
+    }
+
+    async fn on(kv: impl FnOnce(Clock) -> SharedKv, over: impl FnOnce(Arc<dyn Bus>) -> Arc<dyn Bus>) -> Self {
         let home = Home::fresh(On::of(module_path!())).await;
         let clock = Clock::movable();
         let url = format!("embedded:{}?durability=relaxed", home.folder.path().join("bus").display());
         let bus = bus::open(&url, clock.clone(), topics::TOPICS, topics::SUBJECTS).await.unwrap();
-        let wire = Wire::new(bus);
+        let wire = Wire::new(over(bus));
         let settings = HubSettings { store: StoreSettings { url: home.url() }, ..HubSettings::default() };
         let key = MasterKey::from_bytes(&[5; 32]);
         let accounts = vec![AccountSettings {
             channel: number_201(),
             name: "front desk".into(),
+            link: None,
             capabilities: Capabilities {
                 window_ms: Some(24 * 60 * 60 * 1000),
                 human_window_ms: None,

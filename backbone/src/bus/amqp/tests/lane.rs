@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::bus::amqp::lane::{Acks, Delivered, Lane};
 use crate::bus::contract::item;
+use crate::bus::{Ledger, Stamp};
 use crate::clock::Clock;
 
 fn lane(is_keyed: bool) -> Lane {
@@ -152,6 +153,83 @@ fn a_question_that_nobody_waits_for_is_not_handed_out() {
     let ids: Vec<_> = lane.take(9, soon).into_iter().map(|taken| taken.item.id.clone()).collect();
     assert_eq!(ids, ["2", "3"], "and questions do not wait for each other");
     assert_eq!(lane.acks().up_to, Some(1));
+}
+
+/// Knows of nothing that is done.
+struct Blank;
+
+#[async_trait::async_trait]
+impl Ledger for Blank {
+    async fn done(&self, _: &str, _: u16) -> Option<Vec<(u64, u64)>> {
+        Some(Vec::new())
+    }
+}
+
+fn numbered(tag: u64, number: u64, key: u64) -> Delivered {
+    let stamp = Stamp { epoch: "e".to_owned(), partition: 0, number };
+    Delivered { stamp: Some(stamp), item: Arc::new(item(number, key)), ..delivered(tag, key) }
+}
+
+fn taken(lane: &Lane) -> Vec<String> {
+    let taken = lane.take(9, now());
+    taken
+        .into_iter()
+        .map(|taken| {
+            lane.settle(taken.number).unwrap();
+            taken.item.id.clone()
+        })
+        .collect()
+}
+
+#[test]
+fn what_came_ahead_of_its_time_waits_for_what_was_published_before_it() {
+    let lane = lane(true);
+    lane.keep_order(Arc::new(Blank));
+    assert_eq!(lane.arrive(numbered(1, 1, 7)), None);
+    assert_eq!(taken(&lane), ["1"]);
+    // Of the same key and of another one; the ledger is asked once.
+    let of = lane.arrive(numbered(2, 4, 7)).expect("the ledger is asked");
+    assert_eq!(lane.arrive(numbered(3, 5, 8)), None);
+    lane.tell(&of, &[], now());
+    assert!(taken(&lane).is_empty(), "two and three are missing");
+    assert_eq!(lane.arrive(numbered(4, 3, 7)), None);
+    assert_eq!(lane.arrive(numbered(5, 2, 7)), None);
+    let all: Vec<_> = (0..4).flat_map(|_| taken(&lane)).collect();
+    assert_eq!(all, ["5", "2", "3", "4"], "of its key each has its place");
+    assert_eq!(lane.acks(), Acks { up_to: Some(5), single: vec![] });
+}
+
+#[test]
+fn what_is_missing_for_too_long_is_passed_and_loses_its_place() {
+    let lane = lane(true);
+    lane.keep_order(Arc::new(Blank));
+    let of = lane.arrive(numbered(1, 2, 7)).expect("the ledger is asked");
+    assert_eq!(lane.due(), None, "as long as the ledger is asked");
+    lane.tell(&of, &[], now());
+    let due = lane.due().expect("it waits");
+    assert_eq!(lane.pass(due - Duration::from_millis(1)), 0);
+    assert_eq!(lane.pass(due), 1);
+    let early = lane.take(9, now()).pop().unwrap();
+    assert_eq!(early.item.id, "2");
+    assert_eq!((lane.arrive(numbered(2, 1, 7)), lane.due()), (None, None));
+    assert!(lane.take(9, now()).is_empty(), "its key is held");
+    lane.settle(early.number).unwrap();
+    assert_eq!(taken(&lane), ["1"]);
+}
+
+#[test]
+fn where_there_is_no_room_for_what_is_missing_everything_is_given_back_once() {
+    let lane = lane(true);
+    lane.keep_order(Arc::new(Blank));
+    let of = lane.arrive(numbered(1, 2, 2)).expect("the ledger is asked");
+    for tag in 2..=32 {
+        lane.arrive(numbered(tag, tag + 1, tag));
+    }
+    let then = now();
+    assert!(!lane.is_stuck(then), "the ledger has not answered");
+    lane.tell(&of, &[], then);
+    assert!(lane.is_stuck(then));
+    assert!(!lane.is_stuck(then + Duration::from_secs(3)), "now the gap is passed");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod broker;
 mod fixture;
+mod gate;
 mod held;
 mod lane;
 mod order;

@@ -1,13 +1,24 @@
 //! The order of a key over several processes and their ends (B6, M9), and over a lost connection.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use lapin::message::Delivery;
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
+};
+use lapin::types::{FieldTable, ShortString};
 
 use super::fixture::Broker;
 use super::own::OwnBroker;
+use crate::bus::amqp::order::GAP_WAIT;
 use crate::bus::contract::{
     Fixture as _, by_key, drain, eventually, item, items, lanes, lease, lease_many, lease_one,
 };
-use crate::bus::{BusError, Item};
+use crate::bus::{BusError, Item, Ledger};
+use crate::clock::Clock;
 
 const KEYS: usize = 5;
 const EACH: usize = 12;
@@ -62,8 +73,7 @@ async fn b06_two_processes_never_have_two_items_of_a_key() {
     one.publish("line", &items(60, 20)).await.unwrap();
     let mut out: HashMap<String, String> = HashMap::new();
     let mut leases = lease_many(&*one, "line", "crew", 20).await;
-    let more =
-        tokio::time::timeout(std::time::Duration::from_millis(300), other.lease("line", "crew", 20)).await;
+    let more = tokio::time::timeout(Duration::from_millis(300), other.lease("line", "crew", 20)).await;
     leases.extend(more.map(Result::unwrap).unwrap_or_default());
     for lease in &leases {
         let Item { id, key, .. } = lease.item().clone();
@@ -115,7 +125,7 @@ async fn a_lost_connection_voids_its_leases_and_keeps_their_keys_closed() {
     let again = lease_one(&*bus, "line", "crew").await;
     assert_eq!((again.item().id.as_str(), again.leased_before()), ("3", true));
     again.ack().await.unwrap();
-    let soon = std::time::Duration::from_millis(500);
+    let soon = Duration::from_millis(500);
     let early = tokio::time::timeout(soon, bus.lease("line", "crew", 9)).await;
     assert!(early.is_err(), "the holder of the key has not said anything yet");
     let void = held.ack().await;
@@ -125,4 +135,85 @@ async fn a_lost_connection_voids_its_leases_and_keeps_their_keys_closed() {
     assert_eq!(seen, [("1", true), ("2", true)], "what was prefetched is marked as well");
     bus.close().await;
     own.stop().await;
+}
+
+/// What a consumer before this one has done.
+struct Done(Vec<(u64, u64)>);
+
+#[async_trait::async_trait]
+impl Ledger for Done {
+    async fn done(&self, _: &str, _: u16) -> Option<Vec<(u64, u64)>> {
+        Some(self.0.clone())
+    }
+}
+
+/// Takes so many items away that wait in a topic's queues, in order.
+async fn take_away(broker: &Broker, count: usize) -> Vec<(ShortString, Delivery)> {
+    let (connection, channel) = broker.outsider().await;
+    let mut found = Vec::new();
+    for queue in &broker.layout().topics["line"].groups[0].queues {
+        let (tag, options) = (ShortString::default(), BasicConsumeOptions::default());
+        let mut coming =
+            channel.basic_consume(queue.clone(), tag, options, FieldTable::default()).await.unwrap();
+        while let Ok(Some(came)) = tokio::time::timeout(Duration::from_millis(300), coming.next()).await {
+            let came = came.unwrap();
+            came.ack(BasicAckOptions::default()).await.unwrap();
+            found.push((queue.clone(), came));
+        }
+    }
+    assert_eq!(found.len(), count);
+    // Answered when the broker has heard the rest.
+    channel.basic_qos(1, BasicQosOptions::default()).await.unwrap();
+    drop(connection);
+    found
+}
+
+/// Lays items down again, as they were.
+async fn lay_down<'a>(broker: &Broker, items: impl Iterator<Item = &'a (ShortString, Delivery)>) {
+    let (_connection, channel) = broker.outsider().await;
+    channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+    for (queue, item) in items {
+        let (options, properties) = (BasicPublishOptions::default(), item.properties.clone());
+        let sent = channel.basic_publish("".into(), queue.clone(), options, &item.data, properties).await;
+        sent.unwrap().await.unwrap();
+    }
+}
+
+/// The broker hands over in a wrong order; of each key the items come in the right one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_broker_turned_around_is_turned_back() {
+    if !Broker::is_here() {
+        return;
+    }
+    let broker = Broker::new().await;
+    let bus = broker.open().await;
+    // Fewer than a process holds of a partition.
+    let all = items(30, KEYS);
+    bus.publish("line", &all).await.unwrap();
+    lay_down(&broker, take_away(&broker, all.len()).await.iter().rev()).await;
+    bus.keep_order("line", "crew", Arc::new(Done(Vec::new())));
+    let came = drain(&*bus, "line", "crew").await;
+    assert_eq!(by_key(&came), expected(&all));
+    bus.close().await;
+}
+
+/// One that is missing is not waited for when it is known as done, and otherwise for two seconds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_missing_is_waited_for_at_most_two_seconds() {
+    if !Broker::is_here() {
+        return;
+    }
+    let broker = Broker::new().await;
+    for (done, waits) in [(vec![(1, 1)], false), (vec![], true)] {
+        let bus = broker.open().await;
+        bus.publish("line", &[item(1, 7), item(2, 7)]).await.unwrap();
+        lay_down(&broker, take_away(&broker, 2).await.iter().skip(1)).await;
+        bus.keep_order("line", "crew", Arc::new(Done(done)));
+        let begun = Clock::system().instant();
+        let lease = lease_one(&*bus, "line", "crew").await;
+        assert_eq!(lease.item().id, "2");
+        assert_eq!(begun.elapsed() >= GAP_WAIT, waits, "{:?}", begun.elapsed());
+        lease.ack().await.unwrap();
+        bus.close().await;
+    }
 }

@@ -1,5 +1,6 @@
 //! Web chat over real TCP, on a real bus, with the hub's side scripted.
 
+mod faces;
 mod rest;
 mod sockets;
 
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use loket_backbone::bus::Wire;
 use loket_backbone::disk::Disks;
 use loket_backbone::tasks::Tasks;
-use loket_protocol::asks::{VisitorWake, WebchatAsk, WebchatReply};
+use loket_protocol::asks::{Answering, VisitorWake, WebchatAsk, WebchatReply};
 use loket_protocol::channel::{ChannelAccount, ChannelKind};
 use loket_protocol::contact::Customer;
 use loket_protocol::ids::{AgentId, MessageId, ThreadId, VisitorId};
@@ -47,6 +48,8 @@ struct Kept {
     events: Vec<InboundEvent>,
     /// Whose conversations changed, in order: the log.
     log: Vec<VisitorId>,
+    /// Who answers, in all of them.
+    answering: Option<Answering>,
     /// It does not answer questions for news.
     tells_no_news: bool,
     /// It does not answer.
@@ -260,7 +263,7 @@ fn answer(hub: &mut Kept, ask: WebchatAsk, fresh: VisitorId) -> WebchatReply {
             let found = hub.visitors.get(&(site, token_hash)).copied();
             found.map_or(WebchatReply::Unknown, |visitor| known(visitor, false))
         }
-        WebchatAsk::History { site, visitor, after_seq } => {
+        WebchatAsk::History { site, visitor, after_seq, .. } => {
             hub.looks += 1;
             if !hub.visitors.iter().any(|((of, _), known)| *of == site && *known == visitor) {
                 return WebchatReply::Unknown;
@@ -281,8 +284,14 @@ fn answer(hub: &mut Kept, ask: WebchatAsk, fresh: VisitorId) -> WebchatReply {
             let mut all: Vec<_> =
                 thread.iter().filter(|m| m.seq <= after_seq && changed(&m.seq)).cloned().collect();
             all.append(&mut messages);
-            WebchatReply::History { messages: all, more, up_to_seq: Some(up_to) }
+            let answering = hub.answering.clone();
+            WebchatReply::History { messages: all, more, up_to_seq: Some(up_to), thread: None, answering }
         }
+        WebchatAsk::Link { channel, .. } if channel == "whatsapp" => WebchatReply::Link {
+            address: "https://wa.me/31201234567?text=Hallo".to_owned(),
+            expires_at: loket_protocol::time::Timestamp::from_millis(1_795_253_400_000),
+        },
+        WebchatAsk::Link { .. } => WebchatReply::NoLink,
         WebchatAsk::News { .. } if hub.tells_no_news => WebchatReply::Unknown,
         WebchatAsk::News { after } => {
             let up_to = i64::try_from(hub.log.len()).unwrap();

@@ -300,33 +300,16 @@ async fn unknown_sites_paths_and_methods_are_problems() {
 }
 
 #[tokio::test]
-async fn the_test_page_runs_only_our_own_files() {
+async fn a_visitor_gets_an_address_and_its_picture_to_go_on_elsewhere() {
     let world = World::new().await;
-    let get = async |path: &str| {
-        let response = http().get(format!("http://{}{path}", world.address)).send().await.unwrap();
-        let policy = response.headers().get("content-security-policy").unwrap().to_str().unwrap().to_owned();
-        (response.status().as_u16(), policy, response.text().await.unwrap())
-    };
-    let (status, policy, html) = get("/webchat/test?site=shop").await;
-    assert_eq!(status, 200);
-    assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"));
-    assert!(!policy.contains("unsafe"), "{policy}");
-    assert!(!html.contains("<script>") && !html.contains("onclick") && !html.contains("style="));
-    let mut files = String::new();
-    for path in ["/webchat/test/test.js", "/webchat/test/test.css"] {
-        assert!(html.contains(path));
-        let (status, _, text) = get(path).await;
-        assert_eq!(status, 200);
-        files.push_str(&text);
-    }
-    for forbidden in
-        ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "http://", "https://"]
-    {
-        assert!(!files.contains(forbidden), "{forbidden}");
-        assert!(!html.contains(forbidden), "{forbidden}");
-    }
-    let unknown = Answer::of(http().get(format!("http://{}/webchat/test?site=no", world.address))).await;
-    assert_eq!(unknown.refusal(), (404, "webchat.unknown_site"));
-    let nothing = Answer::of(http().get(format!("http://{}/webchat/test", world.address))).await;
-    assert_eq!(nothing.refusal(), (404, "webchat.unknown_site"));
+    let visitor = world.visitor().await;
+    let ask = |body: Value| world.post("/links", Some(&visitor.token), body);
+    let made = ask(json!({"channel": "whatsapp", "language": "nl"})).await;
+    assert_eq!(made.status, 201);
+    assert_eq!(made.body["address"], "https://wa.me/31201234567?text=Hallo");
+    assert!(made.body["qr_svg"].as_str().unwrap().contains("<svg"), "{}", made.body);
+    assert_eq!(ask(json!({"channel": "telegram"})).await.refusal(), (422, "link.none"));
+    assert_eq!(ask(json!({"channel": "whatsapp", "to": "me"})).await.status, 400);
+    let nobody = world.post("/links", None, json!({"channel": "whatsapp"})).await;
+    assert_eq!(nobody.refusal(), (401, "webchat.visitor_token"));
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use loket_protocol::event::LiveSignal;
+use loket_protocol::handoff::Holder;
 use loket_protocol::topics::LIVE;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -500,4 +501,29 @@ async fn a_page_that_does_not_read_is_not_waited_for() {
         assert!(seq > last);
         last = seq;
     }
+}
+
+#[tokio::test]
+async fn a_page_is_told_who_answers_and_again_when_that_changes() {
+    let world = World::new().await;
+    let visitor = world.visitor().await;
+    let mut page = Page::enter(&world, &visitor.ticket, 0).await;
+    let now = |holder, name: Option<&str>| {
+        let answering = Answering { holder, name: name.map(str::to_owned) };
+        world.hub.lock().unwrap().answering = Some(answering);
+    };
+    now(Holder::Waiting, None);
+    world.wake(visitor.id, None).await;
+    assert_eq!(page.until("answering").await, json!({"type": "answering", "answering": {"kind": "waiting"}}));
+    now(Holder::Agent, Some("Noor"));
+    world.wake(visitor.id, None).await;
+    let noor = json!({"kind": "agent", "name": "Noor"});
+    assert_eq!(page.until("answering").await, json!({"type": "answering", "answering": noor}));
+    // What did not change is not told again.
+    world.wake(visitor.id, None).await;
+    world.agent_writes(visitor.id, "Hello");
+    world.wake(visitor.id, None).await;
+    assert_eq!(page.hear().await["type"], "message");
+    let read = world.get("/messages?after_seq=0", Some(&visitor.token)).await;
+    assert_eq!(read.body["answering"], noor);
 }
