@@ -495,6 +495,11 @@ fn server_frame() -> Value {
                 always("agent_id", or_null(id("agt_", "The colleague; null for the customer."))),
                 always("on", yes_or_no("Writing, or no longer.")),
             ]),
+            frame("looking", "A colleague has a thread open before them; said again while it is so.", vec![
+                always("thread_id", id("thr_", "Which.")),
+                always("agent_id", id("agt_", "Who.")),
+                always("on", yes_or_no("Looking, or no longer.")),
+            ]),
             frame("presence", "A colleague came, went, or changed what they take.", vec![
                 always("agent_id", id("agt_", "Who.")),
                 always("state", reference("PresenceState")),
