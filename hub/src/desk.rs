@@ -12,7 +12,7 @@ use crate::requests::{Idempotency, Principal, Written};
 use crate::store::log::{self, Entry};
 use crate::store::messages::{self, NewMessage};
 use crate::store::threads::{self, Growth, ThreadRow, Waiting};
-use crate::store::{Tx, agents, desk, json as text_of};
+use crate::store::{Tx, agents, desk, json as text_of, links};
 use crate::{Hub, HubError};
 
 /// The longest note, in characters.
@@ -158,6 +158,9 @@ impl Hub {
         };
         if let Some((status, case_id, kind)) = change {
             desk::set_status(&mut tx, thread, status, case_id).await?;
+            if status == ThreadStatus::Resolved {
+                links::end_views(&mut tx, row.contact_id).await?;
+            }
             let data = json!({ "thread_id": thread, "case_id": case_id, "by": author(by) });
             log::append(&mut tx, Some(thread), kind, &data).await?;
         }

@@ -42,6 +42,8 @@ pub(crate) struct Inner {
     pub(crate) log_epoch: String,
     /// Tells the dispatcher of this process to look.
     pub(crate) kick: Notify,
+    /// Tells this process that somebody was proven to be somebody.
+    pub(crate) joins: Notify,
     pub(crate) passwords: Passwords,
     /// Who is there, as far as this process was told.
     pub(crate) present: Present,
@@ -87,6 +89,7 @@ impl Hub {
                 accounts,
                 log_epoch,
                 kick: Notify::new(),
+                joins: Notify::new(),
                 passwords,
                 present: Present::default(),
                 house: House::new(&settings.handoff),

@@ -22,7 +22,7 @@ use crate::requests::{Idempotency, NewMerge, PAGE_MAX, Page, Principal, Written}
 use crate::store::joins::{self, Moved, Placed, SeqMark, Shown};
 use crate::store::log::{self, Entry};
 use crate::store::threads::{self, Growth, ThreadRow, Waiting};
-use crate::store::{StoreError, Tx, audit, desk, json as text_of};
+use crate::store::{StoreError, Tx, audit, desk, json as text_of, links};
 use crate::{Hub, HubError};
 
 /// The most messages that one merge or one undo moves.
@@ -258,6 +258,8 @@ async fn split(
     joins::detach(tx, own.id).await?;
     let moved = joins::hand_back(tx, own.id, own.contact_id).await?;
     let identities: HashSet<IdentityId> = moved.iter().map(|moved| moved.identity).collect();
+    let gone: Vec<IdentityId> = identities.iter().copied().collect();
+    links::end_views_of(tx, &gone).await?;
     let threads_of_own = joins::below(tx, own.id).await?;
     let Some(mut theirs) = joins::shown(tx, whole.id, MESSAGES_MAX).await? else { return Ok(None) };
     theirs.retain(|shown| match shown.identity {

@@ -17,6 +17,7 @@ mod idempotency;
 mod ingest;
 mod joining;
 mod keys;
+mod linking;
 mod parked;
 mod passwords;
 mod presence;

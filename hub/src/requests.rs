@@ -168,6 +168,17 @@ pub struct NewReply {
     pub epoch: Option<i64>,
 }
 
+/// An address with a one-time code, to be carried to another channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewLink {
+    /// The kind of channel: `whatsapp`, `messenger`.
+    pub channel: String,
+    /// Which account of it; the first by name when it is not said.
+    pub account: Option<String>,
+    /// The language of the words in the address, such as `nl`.
+    pub language: Option<String>,
+}
+
 /// Two contacts that are one person, by somebody's decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewMerge {

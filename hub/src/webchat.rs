@@ -1,17 +1,18 @@
 //! What web chat asks: visitors live here, because connectors own nothing of record. A visitor sees
-//! their own conversation and nothing else of the thread: no notes, no other channel.
+//! their own conversation, and for a while what we answer where they carried their code to; nothing else of
+//! the thread: no notes, no words from another channel.
 
 use loket_backbone::bus::{Lease, Wire};
 use loket_protocol::asks::{Answering, WebchatAsk, WebchatReply};
 use loket_protocol::channel::ChannelAccount;
 use loket_protocol::handoff::{Control, Holder};
-use loket_protocol::ids::VisitorId;
+use loket_protocol::ids::{ThreadId, VisitorId};
 use loket_protocol::message::{AuthorType, Message};
 use loket_protocol::topics::WEBCHAT;
 use tokio_util::sync::CancellationToken;
 
 use crate::store::visitors::{self, Place, VisitorRow};
-use crate::store::{Conn, StoreError, agents, log, messages, threads};
+use crate::store::{Conn, StoreError, agents, links, log, messages, threads};
 use crate::{Hub, HubError, worker};
 
 /// The most messages of one answer.
@@ -101,7 +102,13 @@ impl Hub {
                     None => Ok(WebchatReply::Unknown),
                 }
             }
-            WebchatAsk::History { site, visitor, after_seq } => self.history(&site, visitor, after_seq).await,
+            WebchatAsk::History { site, visitor, after_seq, thread } => {
+                self.history(&site, visitor, after_seq, thread).await
+            }
+            WebchatAsk::Link { site, visitor, channel, language } => {
+                let Some(account) = self.site(&site) else { return Ok(WebchatReply::Unknown) };
+                self.link_of_visitor(&account, visitor, &channel, language.as_deref()).await
+            }
             WebchatAsk::News { after } => self.news(after).await,
         }
     }
@@ -153,6 +160,7 @@ impl Hub {
         site: &str,
         visitor: VisitorId,
         after_seq: i64,
+        thread: Option<ThreadId>,
     ) -> Result<WebchatReply, HubError> {
         let Some(account) = self.site(site) else { return Ok(WebchatReply::Unknown) };
         let mut reader = self.inner().store.snapshot().await?;
@@ -164,6 +172,7 @@ impl Hub {
                 messages: Vec::new(),
                 more: false,
                 up_to_seq: None,
+                thread: None,
                 answering: None,
             });
         };
@@ -174,6 +183,9 @@ impl Hub {
             Some(row) => Some(answering(&mut reader, &row.control).await?),
             None => None,
         };
+        // A number of another thread, which was theirs before a merge or its undo: all of it again.
+        let is_of_another = thread.is_some_and(|thread| thread != place.thread) || after_seq > head;
+        let after_seq = if is_of_another { 0 } else { after_seq };
         let mut ids = visitors::said_after(&mut reader, place, after_seq, HISTORY_MAX + 1).await?;
         let most = usize::try_from(HISTORY_MAX).unwrap_or(usize::MAX);
         let more = ids.len() > most;
@@ -187,7 +199,8 @@ impl Hub {
         let up_to = if more { said.last().map_or(after_seq, |message| message.seq) } else { head };
         let mut messages = self.changed(&mut reader, place, after_seq, up_to).await?;
         messages.append(&mut said);
-        Ok(WebchatReply::History { messages, more, up_to_seq: Some(up_to), answering })
+        let (up_to_seq, thread) = (Some(up_to), Some(place.thread));
+        Ok(WebchatReply::History { messages, more, up_to_seq, thread, answering })
     }
 
     /// Messages that a visitor has already and that were edited or taken back since, as they are now.
@@ -206,7 +219,11 @@ impl Hub {
         ids.sort_unstable();
         ids.dedup();
         let mut found = messages::by_ids(reader, &ids).await?;
-        found.retain(|message| message.identity_id == Some(place.identity) && message.seq <= after_seq);
+        let answers = links::seen_by_code(reader, place.identity, &ids).await?;
+        found.retain(|message| {
+            let is_theirs = message.identity_id == Some(place.identity) || answers.contains(&message.id);
+            is_theirs && message.seq <= after_seq
+        });
         found.sort_by_key(|message| message.seq);
         let mut changed: Vec<Message> = found.into_iter().map(for_visitor).collect();
         changed.truncate(fitting(&changed));

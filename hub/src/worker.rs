@@ -10,13 +10,15 @@ use loket_backbone::tasks::Tasks;
 use tokio_util::sync::CancellationToken;
 
 use crate::agents::idle_since;
-use crate::store::{idempotency, sessions};
+use crate::store::{idempotency, links, sessions};
 use crate::{Hub, HubError};
 
 /// How often what is over is taken away.
 const SWEEP: Duration = Duration::from_mins(10);
 /// How many rows one commit takes away.
 const SWEEP_ROWS: u32 = 500;
+/// How long a code that no longer counts is kept.
+const CODES_KEPT_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// The first wait after trouble that all items share; it doubles (`reliability-contract` §7).
 const WAIT_MS: u64 = 100;
@@ -72,6 +74,7 @@ impl Hub {
         tasks.spawn("claims", self.clone().answer_claims(tasks.stop_sign()));
         tasks.spawn("dispatch", self.clone().dispatch(tasks.stop_sign()));
         tasks.spawn("webchat", self.clone().answer_webchat(tasks.stop_sign()));
+        tasks.spawn("joins", self.clone().join_what_is_due(tasks.stop_sign()));
         tasks.spawn("sweep", self.clone().sweep(tasks.stop_sign()));
     }
 
@@ -87,8 +90,13 @@ impl Hub {
         }
     }
 
-    /// Takes away answers of idempotent writes after 48 hours, and sessions that have ended.
+    /// Takes away answers of idempotent writes after 48 hours, sessions that have ended, and codes a day
+    /// after they counted.
     pub(crate) async fn sweep_once(&self) -> Result<(), HubError> {
+        let mut tx = self.inner().store.begin_for_worker().await?;
+        let ended = tx.now().plus_millis(-CODES_KEPT_MS);
+        links::sweep(&mut tx, ended).await?;
+        tx.commit().await?;
         loop {
             let mut tx = self.inner().store.begin_for_worker().await?;
             let now = tx.now();

@@ -9,6 +9,7 @@ use crate::handoff::Holder;
 use crate::ids::{ContactId, ThreadId, VisitorId};
 use crate::message::Message;
 use crate::outbound::{Claim, ClaimAnswer};
+use crate::time::Timestamp;
 
 /// A sender's question to the hub.
 pub type ClaimAsk = Claim;
@@ -44,6 +45,20 @@ pub enum WebchatAsk {
         visitor: VisitorId,
         /// Entries after this thread seq; 0 for all.
         after_seq: i64,
+        /// The thread whose numbers these are. If another one is the visitor's now, everything is told anew.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        thread: Option<ThreadId>,
+    },
+    /// An address by which the visitor can go on elsewhere as the same person.
+    Link {
+        /// The site.
+        site: String,
+        /// The visitor.
+        visitor: VisitorId,
+        /// The kind of channel: `whatsapp`, `messenger`.
+        channel: String,
+        /// The language of the words in it, such as `nl`.
+        language: Option<String>,
     },
     /// Whose conversations have changed since a place in the log, so that one question a process
     /// stands for all its sockets.
@@ -88,10 +103,22 @@ pub enum WebchatReply {
         /// How far this goes: the number to ask after next.
         #[serde(default)]
         up_to_seq: Option<i64>,
+        /// The thread whose numbers these are, once the visitor has written.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        thread: Option<ThreadId>,
         /// Who answers now; absent before anything was said.
         #[serde(default)]
         answering: Option<Answering>,
     },
+    /// The address.
+    Link {
+        /// What to open.
+        address: String,
+        /// Until when it counts.
+        expires_at: Timestamp,
+    },
+    /// No account of that channel can be linked to, or the visitor has said nothing yet.
+    NoLink,
     /// Whose conversations have changed.
     News {
         /// The visitors, each once.
@@ -156,7 +183,6 @@ pub struct VisitorWake {
 mod tests {
     use super::*;
     use crate::ids::Id as _;
-    use crate::time::Timestamp;
 
     #[test]
     fn a_visitor_wake_without_typing_is_read_back() {

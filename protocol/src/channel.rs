@@ -117,6 +117,19 @@ pub struct AccountSettings {
     pub name: String,
     /// What can be done with it.
     pub capabilities: Capabilities,
+    /// How an address leads to it that carries a code; `None` where that cannot be.
+    #[serde(skip)]
+    pub link: Option<LinkForm>,
+}
+
+/// An address that opens a conversation with a channel account, to which something can be added that comes
+/// in with the customer's first message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkForm {
+    /// Everything in front of what is carried.
+    pub before: String,
+    /// The customer sends what is carried as their own words; else it is a mere mark of the link.
+    pub carries_words: bool,
 }
 
 /// How a channel account is doing (`outgoing-webhooks` §4, `channel.*`).

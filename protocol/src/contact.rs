@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::channel::ChannelAccount;
-use crate::ids::{ContactId, IdentityId, MergeId, ThreadId};
+use crate::ids::{ContactId, IdentityId, LinkRequestId, MergeId, ThreadId};
 use crate::message::Author;
 use crate::time::Timestamp;
 
@@ -122,6 +122,23 @@ pub struct Contact {
     pub created_at: Timestamp,
     /// All their addresses.
     pub identities: Vec<Identity>,
+}
+
+/// An address that somebody opens to be proven the same person on another channel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkRequest {
+    /// Its id.
+    pub id: LinkRequestId,
+    /// Who they are proven to be.
+    pub contact_id: ContactId,
+    /// Where the address leads.
+    pub channel: ChannelAccount,
+    /// What to open: a `wa.me` or `m.me` address with the code in it.
+    pub address: String,
+    /// The one-time code.
+    pub code: String,
+    /// Until when it counts.
+    pub expires_at: Timestamp,
 }
 
 /// On what two contacts are joined. Nothing else joins: equal data that nobody has proven only suggests

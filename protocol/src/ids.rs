@@ -138,6 +138,8 @@ ids! {
     CallbackId = "cbk_";
     /// A visitor of a web site's chat.
     VisitorId = "vis_";
+    /// A request for an address with a one-time code.
+    LinkRequestId = "lnk_";
     /// A merge of two contacts.
     MergeId = "mrg_";
 }

@@ -135,7 +135,7 @@ test("the whole work by keyboard alone", async () => {
   await keys.press("Escape");
   await keys.press("e");
   await keys.press("Control+k");
-  await page.getByRole("combobox").waitFor();
+  await page.getByRole("combobox", { name: "What do you want to do?" }).waitFor();
   assert.equal(await page.getByRole("button", { name: "Reopen" }).count(), 1, "the letter did nothing");
   await keys.type("profile");
   await keys.press("Escape");
@@ -180,7 +180,7 @@ test("names, words, notes and answers are only text", async () => {
     await page.locator("textarea").press("Enter");
   }
   await eventually("all of it is in the thread", async () => (await page.locator("[data-pending]").count()) === 0);
-  const words = await page.locator("ol[role=log] .text").allTextContents();
+  const words = await page.locator("ol.log .text").allTextContents();
   for (const payload of PAYLOADS) assert.ok(words.filter((text) => text === payload).length >= 2, payload);
   // Through every thread, with its name, its words and its customer.
   for (let n = 0; n < PAYLOADS.length; n += 1) {

@@ -74,12 +74,12 @@ export function row(page, text) {
 /** Opens a customer's thread from the list. */
 export async function open(page, text) {
   await row(page, text).first().click();
-  await page.locator("ol[role=log]").waitFor();
+  await page.locator("ol.log").waitFor();
 }
 
 /** A message in the thread by its words; `.count()` says how often it stands there. */
 export function line(page, text) {
-  return page.locator("ol[role=log] > li").filter({ hasText: text });
+  return page.locator("ol.log > li").filter({ hasText: text });
 }
 
 export async function once(page, text) {

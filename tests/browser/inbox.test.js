@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { Agent, eventually, nothingWrong, openBrowser, openChat, openPage, openPhones, phoneOf, simulator, unique, visit, write as say, API } from "./harness.js";
-import { forget, INBOX, line, live, logIn, once, open, openInbox, row, stands, write } from "./inbox.js";
+import { forget, INBOX, line, live, logIn, once, open, openInbox, passwordOf, row, stands, write } from "./inbox.js";
 
 let browser;
 before(async () => {
@@ -58,7 +58,7 @@ test("after the line was lost nothing is missed and nothing stands there twice",
   await page.findLine();
   for (const text of [...missed, answer]) await once(page, text);
   await stands(page, answer, "delivered");
-  const order = await page.locator("ol[role=log] > li .words").allTextContents();
+  const order = await page.locator("ol.log > li .words").allTextContents();
   assert.deepEqual(order.filter((text) => missed.includes(text)), missed, "in order");
   const phone = await (await fetch(`${process.env.LOKET_BROWSER_PHONES}/sim/v1/phones/${who.id}`)).text();
   assert.equal(phone.split(answer).length - 1, 1, "once on the phone");
@@ -105,10 +105,10 @@ test("two agents on one thread see each other, and what each does", async () => 
   await bram.getByLabel("Assigned to").selectOption({ label: "Me (Bram)" });
   await eventually("Anna sees that it is Bram's", async () =>
     (await anna.getByLabel("Assigned to").evaluate((node) => node.selectedOptions[0].text)).startsWith("Bram"));
-  await anna.getByRole("button", { name: "Resolve" }).click();
+  await anna.getByRole("button", { name: "Resolve", exact: true }).click();
   await bram.getByRole("button", { name: "Reopen" }).waitFor();
   await simulator.say(who.id, { type: "text", text: unique("One more thing") });
-  for (const page of [anna, bram]) await page.getByRole("button", { name: "Resolve" }).waitFor();
+  for (const page of [anna, bram]) await page.getByRole("button", { name: "Resolve", exact: true }).waitFor();
   for (const page of [anna, bram]) {
     nothingWrong(page);
     await page.context().close();
@@ -248,15 +248,19 @@ test("a session that ends leads to the login, and what was being written is stil
   await open(page, who.name);
   const draft = unique("Half a sentence");
   await page.locator("textarea").fill(draft);
-  await page.evaluate(async () => {
-    const me = await (await fetch("/v1/me")).json();
-    await fetch("/v1/sessions", { method: "DELETE", headers: { "X-CSRF-Token": me.csrf_token } });
+  // A login with this browser's cookie ends the session that it held.
+  const [{ value }] = await page.context().cookies();
+  const elsewhere = await fetch(`${API}/v1/sessions`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", Origin: API, Cookie: `__Host-loket=${value}` },
+    body: JSON.stringify({ login: "bram", password: passwordOf("bram"), cookie: true }),
   });
+  assert.equal(elsewhere.status, 201);
   await page.getByText("Your session has ended").waitFor();
   forget("bram");
   await logIn(page, "bram");
   await live(page);
-  await page.locator("ol[role=log]").waitFor();
+  await page.locator("ol.log").waitFor();
   assert.equal(await page.locator("textarea").inputValue(), draft);
   await page.context().close();
 });

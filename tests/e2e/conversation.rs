@@ -126,13 +126,13 @@ async fn a_lost_answer_is_unconfirmed_and_settled_by_its_status(kind: Kind) {
 }
 
 /// A visitor of the web shop: their token, and their socket.
-struct Visitor {
-    token: String,
+pub(crate) struct Visitor {
+    pub(crate) token: String,
     socket: tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>,
 }
 
 impl Visitor {
-    async fn arrive(world: &World, token: Option<&str>, after_seq: i64) -> (Self, Value) {
+    pub(crate) async fn arrive(world: &World, token: Option<&str>, after_seq: i64) -> (Self, Value) {
         let mut request = world
             .http()
             .post(world.url("/webchat/v1/visits"))
@@ -155,11 +155,11 @@ impl Visitor {
         (Self { token, socket }, visit)
     }
 
-    async fn say(&mut self, frame: &Value) {
+    pub(crate) async fn say(&mut self, frame: &Value) {
         self.socket.send(Message::text(frame.to_string())).await.expect("it is open");
     }
 
-    async fn hears(&mut self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn hears(&mut self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
         loop {
             let next = tokio::time::timeout(crate::harness::DEADLINE, self.socket.next()).await;
             let frame =

@@ -17,6 +17,7 @@ mod bad_input;
 mod conversation;
 mod fixtures;
 mod kill;
+mod linking;
 mod network;
 mod order;
 mod outage;

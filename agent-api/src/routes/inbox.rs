@@ -104,11 +104,12 @@ fn respond(name: &str, kind: &str, file: EmbeddedFile, asked: &HeaderMap) -> Htt
     }
 }
 
-/// By what the file says, so that a build with the same words has the same.
+/// By what the file says, so that a build with the same words has the same. Weak, because packed and
+/// plain bytes share it.
 fn etag(file: &EmbeddedFile) -> String {
     let hash = file.metadata.sha256_hash();
     let half = hash.first_chunk::<16>().copied().unwrap_or_default();
-    format!("\"{:032x}\"", u128::from_be_bytes(half))
+    format!("W/\"{:032x}\"", u128::from_be_bytes(half))
 }
 
 /// Whether the name has the hash of what is in it, as the build writes it: `name-XXXXXXXX.js`. Such a

@@ -1,7 +1,7 @@
 //! `/v1/contacts/{id}/merge`, `/merges` and `/v1/merges/{id}/undo`: two contacts that are one person.
 
 use actix_web::HttpResponse;
-use loket_hub::NewMerge;
+use loket_hub::{NewLink, NewMerge};
 use loket_protocol::ids::{ContactId, MergeId};
 use serde::Deserialize;
 use serde_json::json;
@@ -20,6 +20,14 @@ struct MergeContacts {
     contact: ContactId,
     survivor: Option<ContactId>,
     why: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RequestLink {
+    channel: String,
+    account: Option<String>,
+    language: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -43,6 +51,19 @@ pub(super) fn doors(doors: &mut Doors) {
         .body("MergeContacts", json!({"contact": examples::OTHER_CONTACT, "why": "Same order number on the telephone."}))
         .answers(200, "The merge.", Carries::Json("Merge", examples::merge()))
         .codes(&[Code::Conflict]),
+    );
+    doors.post(
+        "/v1/contacts/{id}/link-requests",
+        link,
+        Doc::new(
+            "requestLink",
+            "Make an address with a one-time code.",
+            "Whoever opens it and sends what it holds is this contact from then on: their thread and this one \
+             are joined. The code counts for 15 minutes, once, on the account that it was made for.",
+        )
+        .replays()
+        .body("RequestLink", json!({"channel": "whatsapp", "language": "nl"}))
+        .answers(201, "The address.", Carries::Json("LinkRequest", examples::link_request())),
     );
     doors.get(
         "/v1/contacts/{id}/merges",
@@ -79,6 +100,17 @@ async fn merge(
 ) -> Result<HttpResponse, Problem> {
     let new = NewMerge { contact: body.contact, survivor: body.survivor, why: body.why };
     answer::written(200, api.hub.merge(&caller, id, new, key.with_status(200)).await?)
+}
+
+async fn link(
+    caller: Caller<scope::ContactsLink>,
+    api: Api,
+    PathId(id): PathId<ContactId>,
+    key: IdempotencyKey,
+    Body(body): Body<RequestLink>,
+) -> Result<HttpResponse, Problem> {
+    let new = NewLink { channel: body.channel, account: body.account, language: body.language };
+    answer::written(201, api.hub.request_link(&caller, id, new, key.with_status(201)).await?)
 }
 
 async fn list(

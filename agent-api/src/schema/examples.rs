@@ -78,6 +78,15 @@ pub(crate) fn contact() -> Value {
 
 pub(crate) const OTHER_CONTACT: &str = "con_01KAKB9Q8R000000000000000B";
 
+pub(crate) fn link_request() -> Value {
+    let code = "loket-0b6f2c1e8d5a4a539a3e0a4b8f6f2d11";
+    json!({
+        "id": "lnk_01KAKB9Q8R000000000000000E", "contact_id": CONTACT, "channel": account(),
+        "address": format!("https://wa.me/31201234567?text={code}"), "code": code,
+        "expires_at": "2026-11-21T09:45:00.000Z",
+    })
+}
+
 pub(crate) fn merge() -> Value {
     json!({
         "id": "mrg_01KAKB9Q8R000000000000000C", "contact_id": CONTACT, "thread_id": THREAD,

@@ -263,6 +263,20 @@ fn threads() -> Vec<(&'static str, Value)> {
             ),
         ),
         (
+            "LinkRequest",
+            object(
+                "An address that somebody opens to be proven the same person on another channel.",
+                vec![
+                    always("id", id("lnk_", "The request.")),
+                    always("contact_id", id("con_", "Who they are proven to be.")),
+                    always("channel", reference("ChannelAccount")),
+                    always("address", string("What to open: a wa.me or m.me address with the code in it.")),
+                    always("code", string("The one-time code.")),
+                    always("expires_at", time("Until when it counts.")),
+                ],
+            ),
+        ),
+        (
             "Thread",
             object(
                 "The one timeline of a contact.",

@@ -132,6 +132,26 @@ fn acts_on_threads() -> Vec<(&'static str, Value)> {
                 ],
             ),
         ),
+        (
+            "RequestLink",
+            closed(
+                "Where the address is to lead.",
+                vec![
+                    always(
+                        "channel",
+                        json!({"type": "string", "pattern": "^[a-z][a-z0-9_]{0,31}$", "description": "The kind of channel: whatsapp, messenger."}),
+                    ),
+                    maybe(
+                        "account",
+                        or_null(text(1, 128, "Which account of it; the first by name when it is not said.")),
+                    ),
+                    maybe(
+                        "language",
+                        or_null(text(2, 8, "The language of the words in it: nl (default), en.")),
+                    ),
+                ],
+            ),
+        ),
         ("UndoMerge", closed("Why it is taken back.", vec![maybe("why", or_null(text(1, 500, "Why.")))])),
         (
             "HandOver",

@@ -15,7 +15,7 @@ use loket_backbone::tasks::Tasks;
 use loket_backbone::{kv, random};
 use loket_hub::{Hub, HubSettings, MasterKey, NewAgent, NewKey, Reread, StoreSettings, Written};
 use loket_protocol::agent::Role;
-use loket_protocol::channel::{AccountSettings, Capabilities, ChannelAccount, ChannelKind};
+use loket_protocol::channel::{AccountSettings, Capabilities, ChannelAccount, ChannelKind, LinkForm};
 use loket_protocol::contact::{Customer, Handle, HandleKind};
 use loket_protocol::event::LiveSignal;
 use loket_protocol::ids::VisitorId;
@@ -86,6 +86,8 @@ fn account(kind: &str, account: &str, reads_the_thread: bool) -> AccountSettings
     AccountSettings {
         channel: ChannelAccount { kind: ChannelKind::new(kind).unwrap(), account: account.to_owned() },
         name: account.to_owned(),
+        link: (kind == "whatsapp")
+            .then(|| LinkForm { before: "https://wa.me/31600000000?text=".to_owned(), carries_words: true }),
         capabilities: Capabilities {
             window_ms: (!reads_the_thread).then_some(86_400_000),
             human_window_ms: None,

@@ -15,6 +15,7 @@ mod document;
 mod harness;
 mod load;
 mod log;
+mod merging;
 mod processes;
 mod refusals;
 mod sockets;

@@ -8,21 +8,24 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use loket_backbone::failpoint;
 use loket_protocol::channel::ChannelAccount;
+use loket_protocol::contact::{HandleKind, Proof};
 use loket_protocol::event::EventType;
 use loket_protocol::ids::{IdentityId, MessageId, ParkedId, ThreadId};
 use loket_protocol::inbound::{Fact, INBOUND_VERSION, InboundEvent, MessageFact};
 use loket_protocol::message::{Content, Message};
 use loket_protocol::outbound::Dispatch;
 use loket_protocol::time::Timestamp;
+use serde_json::json;
 
 use super::people::People;
 use super::told::Told;
 use crate::handoff::House;
+use crate::linking;
 use crate::parked::Placeholder;
 use crate::store::contacts::{self, Touch};
 use crate::store::inbox::{self, Claim, Effect};
 use crate::store::messages::About;
-use crate::store::{ROWS_MAX, StoreError, Tx, channels, locks, log, messages, parked, together};
+use crate::store::{ROWS_MAX, StoreError, Tx, channels, links, locks, log, messages, parked, together};
 
 /// How long keys are kept whose effect is no message (`reliability-contract` §5).
 const KEEP_MS: i64 = 14 * 24 * 60 * 60 * 1000;
@@ -34,6 +37,8 @@ pub(crate) struct Applied {
     pub(crate) done: HashMap<(String, &'static str), u64>,
     /// How many were there before, by channel kind.
     pub(crate) absorbed: HashMap<String, u64>,
+    /// Somebody was proven to be somebody: there is something to join.
+    pub(crate) joins: bool,
 }
 
 impl Applied {
@@ -68,6 +73,8 @@ pub(super) struct Batch<'t> {
     touches: HashMap<IdentityId, Touch>,
     /// What was known of the messages' provider ids before anything was done.
     known: Option<About>,
+    /// Somebody was proven to be somebody.
+    joins: bool,
 }
 
 /// A parked item that is read after all.
@@ -124,9 +131,10 @@ async fn carry_out(
     before: Before,
 ) -> Result<Applied, StoreError> {
     let Before { mut applied, people, known } = before;
-    let mut batch = Batch { tx, house, people, touches: HashMap::new(), known };
+    let mut batch = Batch { tx, house, people, touches: HashMap::new(), known, joins: false };
     // On the heap: one fact of many kinds is a large future to carry about.
     Box::pin(batch.carry_out(&works)).await?;
+    applied.joins = batch.joins;
     for work in &works {
         let channel = work.event.channel.kind.to_string();
         *applied.done.entry((channel, work.event.fact.kind())).or_default() += 1;
@@ -295,6 +303,7 @@ impl Batch<'_> {
         for run in works.chunk_by(together) {
             self.carry_out_run(run).await?;
         }
+        self.prove(works).await?;
         for work in works {
             if let Some(replaced) = work.parked {
                 parked::was_read(self.tx, replaced.parked).await?;
@@ -348,6 +357,31 @@ impl Batch<'_> {
                 self.tell(None, EventType::ChannelNoticed, event, None, None).await
             }
         }
+    }
+
+    /// What the events prove of who is who: a code that was carried here, and two that the platform names as
+    /// one person.
+    async fn prove(&mut self, works: &[Work<'_>]) -> Result<(), StoreError> {
+        for work in works {
+            for digits in linking::codes_in(&work.event.fact) {
+                let place = self.person(work.event).await?;
+                let identity = self.people.get(place)?.identity;
+                let (channel, at) = (&work.event.channel, work.event.received_at);
+                self.joins |=
+                    links::carry(self.tx, channel, &linking::hash_of(&digits), identity, at).await?;
+            }
+        }
+        for same in self.people.named_as_one() {
+            // Whoever has an id of their own is somebody else who had that number before.
+            let held = contacts::held_by(self.tx, &[same.other]).await?;
+            if !same.told && held.iter().any(|(_, handle)| handle.kind == HandleKind::Bsuid) {
+                continue;
+            }
+            let evidence = json!({ "channel": same.channel, "told": same.proof });
+            links::make_due(self.tx, same.contact, same.other, Proof::Platform, &evidence, None).await?;
+            self.joins = true;
+        }
+        Ok(())
     }
 
     /// What moves forward by any event: names, windows, and when a channel account was last heard of.

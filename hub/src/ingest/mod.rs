@@ -258,6 +258,9 @@ impl Worker {
         if may_free {
             self.inner.kick.notify_one();
         }
+        if applied.joins {
+            self.inner.joins.notify_one();
+        }
         Ok(applied)
     }
 

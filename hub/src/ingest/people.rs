@@ -3,7 +3,7 @@
 //!
 //! Deliberately not here: joining two contacts that both exist already. An event that names two
 //! different people goes to the one of its first identifying handle; the other handle stays where it
-//! is, because merging with an undo is its own verb and comes later.
+//! is, and that the platform takes them for one is noted, to be joined right after (`linking.rs`).
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -18,6 +18,9 @@ use serde_json::json;
 
 use crate::store::contacts::{self, Known, Leads};
 use crate::store::{Conn, ROWS_MAX, StoreError, Tx, locks, log};
+
+/// The proof of addresses that a platform names together.
+const SEEN_TOGETHER: &str = "seen_together";
 
 /// Somebody, as far as one transaction needs to know them.
 #[derive(Clone, Debug)]
@@ -44,9 +47,21 @@ struct Lead {
     retired_at: Option<Timestamp>,
 }
 
+/// Two identities that one event names as the same person's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Same {
+    pub(super) contact: ContactId,
+    pub(super) other: IdentityId,
+    pub(super) channel: ChannelAccount,
+    /// The platform says so in a notice of its own, and not only by naming two addresses together.
+    pub(super) told: bool,
+    pub(super) proof: String,
+}
+
 /// The people of one transaction.
 #[derive(Default)]
 pub(super) struct People {
+    same: Vec<Same>,
     persons: Vec<Person>,
     by_identity: HashMap<IdentityId, usize>,
     /// Every address that was looked up, with where it leads; nowhere for a stranger's.
@@ -106,6 +121,11 @@ impl People {
     /// The threads of all of them, each with how often it was merged and split.
     pub(super) fn threads(&self) -> impl Iterator<Item = (ThreadId, i64)> {
         self.persons.iter().map(|person| (person.thread, person.joins))
+    }
+
+    /// Those that were named as one person and are two, each pair once.
+    pub(super) fn named_as_one(&mut self) -> Vec<Same> {
+        std::mem::take(&mut self.same)
     }
 
     /// How a thread stands, now that nobody else changes it.
@@ -257,7 +277,7 @@ impl People {
     ) -> Result<usize, StoreError> {
         match self.find(tx, channel, &customer.handles, at).await? {
             Some(place) => {
-                self.learn(tx, place, channel, &customer.handles, at, "seen_together").await?;
+                self.learn(tx, place, channel, &customer.handles, at, SEEN_TOGETHER).await?;
                 Ok(place)
             }
             None => self.make(tx, channel, customer, at).await,
@@ -346,6 +366,21 @@ impl People {
         let mut new: Vec<Handle> = Vec::new();
         for handle in handles {
             if new.contains(handle) || self.get(place)?.handles.contains(handle) {
+                continue;
+            }
+            let leads = self.leads_of(channel, handle);
+            let holder = leads.and_then(|leads| leads.iter().find(|lead| lead.retired_at.is_none()));
+            if let Some(holder) = holder.map(|lead| lead.person).filter(|holder| *holder != place) {
+                let same = Same {
+                    contact: self.get(place)?.contact,
+                    other: self.get(holder)?.identity,
+                    channel: channel.clone(),
+                    told: proof != SEEN_TOGETHER,
+                    proof: proof.to_owned(),
+                };
+                if self.get(holder)?.contact != same.contact && !self.same.contains(&same) {
+                    self.same.push(same);
+                }
                 continue;
             }
             let leads = self.leads_of(channel, handle);

@@ -35,6 +35,7 @@ pub(crate) mod inbox;
 pub(crate) mod installation;
 pub(crate) mod joins;
 pub(crate) mod keys;
+pub(crate) mod links;
 pub(crate) mod locks;
 pub(crate) mod log;
 pub(crate) mod marks;

@@ -96,16 +96,18 @@ pub(crate) async fn place(
     }))
 }
 
-/// What was said in a visitor's conversation after a seq, ascending; no notes, and nothing of other
-/// conversations of the same person.
+/// What was said in a visitor's conversation after a seq, ascending, and what we answered where they carried
+/// a code to; no notes, and nothing else of other conversations of the same person.
 pub(crate) async fn said_after(
     conn: &mut Conn,
     place: Place,
     seq: i64,
     limit: u32,
 ) -> Result<Vec<MessageId>, StoreError> {
-    let found = sql("SELECT id FROM messages WHERE thread_id = $1 AND identity_id = $2 AND seq > $3 \
-         AND direction IN ('in', 'out') ORDER BY seq LIMIT $4")
+    let found = sql("SELECT m.id FROM messages m WHERE m.thread_id = $1 AND m.seq > $3 \
+         AND m.direction IN ('in', 'out') AND (m.identity_id = $2 OR (m.direction = 'out' AND EXISTS \
+         (SELECT 1 FROM views v WHERE v.identity_id = $2 AND v.of_identity_id = m.identity_id \
+         AND m.created_at >= v.since AND m.created_at < v.until))) ORDER BY m.seq LIMIT $4")
     .bind(place.thread)
     .bind(place.identity)
     .bind(seq)
@@ -158,6 +160,7 @@ pub(crate) async fn with_news(conn: &mut Conn, after: i64, up_to: i64) -> Result
          JOIN identities i ON i.contact_id = t.contact_id JOIN handles h ON h.identity_id = i.id \
          WHERE l.seq > $1 AND l.seq <= $2 AND h.kind = $3 AND h.identifies = 1 AND l.type IN \
          ('message.received', 'message.queued', 'message.echoed', 'message.edited', 'message.deleted', \
+         'message.copied', 'contact.merged', 'contact.split', \
          'control.requested', 'control.accepted', 'control.passed', 'control.released', 'control.expired')")
     .bind(after)
     .bind(up_to)

@@ -59,12 +59,12 @@ impl World {
 
     /// Somebody writes; the thread is theirs.
     pub(super) async fn writes(&self, phone: &str, text: &str) -> Thread {
-        let event = self.event_of(phone, Fact::Message(self.words(text)));
+        let event = self.event_of(phone, Fact::Message(Self::words(text)));
         self.takes_in(event).await;
         self.thread_of_phone(phone).await
     }
 
-    pub(super) fn words(&self, text: &str) -> MessageFact {
+    pub(super) fn words(text: &str) -> MessageFact {
         MessageFact {
             external_id: Some(format!("wamid.{}", loket_backbone::random::hex::<8>())),
             content: Content::text(text),
@@ -128,7 +128,7 @@ async fn a_case_begins_with_who_answers_first() {
     assert_eq!((next.control.holder, next.control.epoch), (Holder::Bot, 2), "each case begins anew");
     // What comes late is for a person: nobody answers it by itself.
     world.hub.resolve(&by, thread.id, None, None).await.expect("resolved");
-    let mut late = world.event_of(CAS, Fact::Message(world.words("Van gisteren")));
+    let mut late = world.event_of(CAS, Fact::Message(World::words("Van gisteren")));
     late.received_at = late.at.plus_millis(6 * 60_000);
     world.takes_in(late).await;
     let late = world.thread_of_phone(CAS).await;
@@ -255,11 +255,11 @@ async fn a_reply_takes_control_and_an_old_number_sends_nothing() {
 async fn an_echo_takes_control_unless_it_is_of_long_ago() {
     let world = World::handing(bot_first()).await;
     let cas = of(&world.writes(CAS, "Hoi").await);
-    let mut old = world.event_of(CAS, Fact::Echo(world.words("Van vanmorgen")));
+    let mut old = world.event_of(CAS, Fact::Echo(World::words("Van vanmorgen")));
     old.at = old.at.plus_millis(-61 * 60_000);
     world.takes_in(old).await;
     assert_eq!(world.control(cas).await.holder, Holder::Bot);
-    world.takes_in(world.event_of(CAS, Fact::Echo(world.words("Ik app je even zelf")))).await;
+    world.takes_in(world.event_of(CAS, Fact::Echo(World::words("Ik app je even zelf")))).await;
     let thread = world.thread_of_phone(CAS).await;
     assert_eq!((thread.control.holder, thread.control.agent_id), (Holder::Agent, None));
     assert_eq!((thread.control.reason.as_str(), thread.waiting_since), (reason::ECHOED, None));
@@ -287,16 +287,16 @@ async fn a_bot_and_a_person_never_speak_at_once() {
     for round in 0..races() {
         let epoch = world.control(cas).await.epoch;
         let speaks = world.reply(&bot, cas, NewReply { epoch: Some(epoch), ..says("Piep") });
-        let takes = world.hands(&bram, cas, asks(Verb::Take, None));
-        let (spoke, taken) = if round % 2 == 0 {
-            tokio::join!(speaks, takes)
+        let person = world.hands(&bram, cas, asks(Verb::Take, None));
+        let (said, taken) = if round % 2 == 0 {
+            tokio::join!(speaks, person)
         } else {
-            let (taken, spoke) = tokio::join!(takes, speaks);
-            (spoke, taken)
+            let (taken, said) = tokio::join!(person, speaks);
+            (said, taken)
         };
         let taken = taken.expect("a take wins at once");
         assert_eq!((taken.control.agent_id, taken.control.epoch), (bram.agent(), epoch + 1));
-        match spoke {
+        match said {
             Ok(_) => before += 1,
             Err(HubError::ControlLost(_)) => refused += 1,
             Err(other) => panic!("{other}"),

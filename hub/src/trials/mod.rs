@@ -3,6 +3,7 @@
 
 mod desk;
 mod handing;
+mod linking;
 mod live;
 mod merging;
 mod outcomes;

@@ -48,11 +48,18 @@ async fn a_visitor_is_known_by_their_token_and_by_nothing_else() {
 async fn history_is_the_visitors_own_conversation_without_notes() {
     let world = World::new().await;
     let (visitor, _) = visit(&world, None, "first").await;
-    let ask = |visitor, after_seq| WebchatAsk::History { site: "shop".into(), visitor, after_seq };
+    let ask =
+        |visitor, after_seq| WebchatAsk::History { site: "shop".into(), visitor, after_seq, thread: None };
     let empty = world.hub.webchat(ask(visitor, 0)).await.expect("answered");
     assert_eq!(
         empty,
-        WebchatReply::History { messages: vec![], more: false, up_to_seq: None, answering: None }
+        WebchatReply::History {
+            messages: vec![],
+            more: false,
+            up_to_seq: None,
+            thread: None,
+            answering: None
+        }
     );
     let gast = world.customer(&site(), Handle::new(HandleKind::Visitor, visitor.to_string())).await;
     let agent = world.employed("Bram", Role::Agent).await;
@@ -60,7 +67,7 @@ async fn history_is_the_visitors_own_conversation_without_notes() {
     for n in 0..101 {
         world.says(&agent, gast, &format!("Dag {n}")).await;
     }
-    let WebchatReply::History { messages, more, up_to_seq, answering } =
+    let WebchatReply::History { messages, more, up_to_seq, answering, .. } =
         world.hub.webchat(ask(visitor, 0)).await.expect("answered")
     else {
         panic!("no history")
@@ -122,7 +129,7 @@ async fn a_message_that_was_taken_back_is_told_again_to_who_has_it() {
     let message = world.says(&world.agent(), gast, "Te snel").await;
     world.says(&world.agent(), gast, "Sorry").await;
     let history = async |after_seq| {
-        let ask = WebchatAsk::History { site: "shop".into(), visitor, after_seq };
+        let ask = WebchatAsk::History { site: "shop".into(), visitor, after_seq, thread: None };
         match world.hub.webchat(ask).await.expect("answered") {
             WebchatReply::History { messages, up_to_seq, .. } => (messages, up_to_seq.expect("told")),
             other => panic!("{other:?}"),

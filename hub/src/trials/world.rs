@@ -7,7 +7,7 @@ use loket_backbone::bus::{self, Bus, Wire};
 use loket_backbone::clock::Clock;
 use loket_backbone::kv::{self, SharedKv};
 use loket_protocol::agent::Role;
-use loket_protocol::channel::{AccountSettings, Capabilities, ChannelAccount, ChannelKind};
+use loket_protocol::channel::{AccountSettings, Capabilities, ChannelAccount, ChannelKind, LinkForm};
 use loket_protocol::contact::{Handle, HandleKind};
 use loket_protocol::delivery::{ProviderStatus, SendClass};
 use loket_protocol::event::{Event, EventType};
@@ -71,10 +71,16 @@ pub(super) fn accounts() -> Vec<AccountSettings> {
         reactions: true,
     };
     vec![
-        AccountSettings { channel: whatsapp(), name: "main".to_owned(), capabilities: plain.clone() },
+        AccountSettings {
+            channel: whatsapp(),
+            name: "main".to_owned(),
+            capabilities: plain.clone(),
+            link: Some(LinkForm { before: "https://wa.me/15550001?text=".to_owned(), carries_words: true }),
+        },
         AccountSettings {
             channel: messenger(),
             name: "page".to_owned(),
+            link: Some(LinkForm { before: "https://m.me/90001?ref=".to_owned(), carries_words: false }),
             capabilities: Capabilities {
                 human_window_ms: Some(7 * DAY_MS),
                 text_chars_max: 2000,
@@ -87,6 +93,7 @@ pub(super) fn accounts() -> Vec<AccountSettings> {
         AccountSettings {
             channel: site(),
             name: "shop".to_owned(),
+            link: None,
             capabilities: Capabilities {
                 window_ms: None,
                 reads_the_thread: true,

@@ -116,6 +116,7 @@ app_secret = "{APP_SECRET}"
 verify_token = "loket-verify"
 [whatsapp.accounts.one]
 phone_number_id = "{PHONE_NUMBER}"
+phone_number = "31201234567"
 waba_id = "215000000000101"
 access_token = "wa-token-one"
 [whatsapp.accounts.two]

@@ -22,7 +22,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use loket_backbone::clock::Clock;
 use loket_backbone::secret::Secret;
 use loket_protocol::asks::{Signal, SignalReply};
-use loket_protocol::channel::{AccountSettings, Capabilities, ChannelAccount, ChannelKind};
+use loket_protocol::channel::{AccountSettings, Capabilities, ChannelAccount, ChannelKind, LinkForm};
 use loket_protocol::contact::HandleKind;
 use loket_protocol::outbound::OutboundMessage;
 use loket_protocol::time::Timestamp;
@@ -232,16 +232,18 @@ fn capabilities() -> Capabilities {
 #[async_trait]
 impl Channel for Messenger {
     fn accounts(&self) -> Vec<AccountSettings> {
-        let of = |id: &str, name: String| AccountSettings {
+        let of = |id: &str, name: String, link: Option<LinkForm>| AccountSettings {
             channel: self.accounts.account(id),
             name,
+            link,
             capabilities: capabilities(),
         };
         let mut all = Vec::new();
         for page in &self.accounts.pages {
-            all.push(of(&page.id, page.name.clone()));
+            let before = format!("https://m.me/{}?ref=", page.id);
+            all.push(of(&page.id, page.name.clone(), Some(LinkForm { before, carries_words: false })));
             if let Some(instagram_id) = &page.instagram_id {
-                all.push(of(instagram_id, format!("{} (Instagram)", page.name)));
+                all.push(of(instagram_id, format!("{} (Instagram)", page.name), None));
             }
         }
         all

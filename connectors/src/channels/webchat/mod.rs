@@ -159,6 +159,7 @@ impl Channel for Webchat {
         let accounts = self.sites.by_name.values().map(|site| AccountSettings {
             channel: site.account.clone(),
             name: site.name.to_string(),
+            link: None,
             capabilities: capabilities.clone(),
         });
         accounts.collect()

@@ -11,6 +11,8 @@ use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, Data, Payload, Query, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, ResponseError as _};
 use loket_protocol::ids::VisitorId;
+use qrcode::QrCode;
+use qrcode::render::svg;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -36,6 +38,11 @@ const SOCKET_RETRY_S: u32 = 10;
 /// How long somebody with too many sockets waits, in seconds.
 const TOO_MANY_RETRY_S: u32 = 60;
 
+/// Links that one visitor may ask for in a minute.
+const LINKS_PER_VISITOR: u64 = 10;
+/// How large a link's picture is at least, each way.
+const PICTURE_PIXELS: u32 = 200;
+
 const ALLOW_ORIGIN: HeaderName = header::ACCESS_CONTROL_ALLOW_ORIGIN;
 
 /// Mounts everything of web chat.
@@ -56,6 +63,7 @@ pub(super) fn configure(sites: &Arc<Sites>, service: &mut ServiceConfig) {
                     .default_service(only("GET, POST")),
             )
             .service(web::resource("/tickets").route(web::post().to(ticket)).default_service(only("POST")))
+            .service(web::resource("/links").route(web::post().to(link)).default_service(only("POST")))
             .service(web::resource("/socket").route(web::get().to(open_socket)).default_service(only("GET")))
             .default_service(web::to(async || Refusal::UnknownPath.error_response())),
     );
@@ -176,7 +184,7 @@ async fn visit(
         metrics::counter!("loket_webchat_visitors_total", "site" => site.name.to_string()).increment(1);
     }
     let History { messages, more, answering, .. } =
-        visitors::history(&wires.wire, &site.name, visitor, 0).await?;
+        visitors::history(&wires.wire, &site.name, visitor, 0, None).await?;
     // Without kv there are no tickets; writing and reading over REST goes on.
     let ticket = visitors::issue_ticket(&wires.kv, &site.name, visitor).await.ok();
     Ok(HttpResponse::Ok().json(json!({
@@ -241,7 +249,7 @@ async fn read(wires: Data<Wires>, sites: Data<Sites>, request: HttpRequest) -> R
     let after = Query::<After>::from_query(request.query_string())
         .map_err(|_| Refusal::Malformed("after_seq is not a whole number, or there is another parameter"))?;
     let (site, visitor) = visitor(&wires, &sites, &request).await?;
-    let page = visitors::history(&wires.wire, &site.name, visitor, after.after_seq.max(0)).await?;
+    let page = visitors::history(&wires.wire, &site.name, visitor, after.after_seq.max(0), None).await?;
     Ok(HttpResponse::Ok().json(page))
 }
 
@@ -254,6 +262,37 @@ async fn ticket(
     let (site, visitor) = visitor(&wires, &sites, &request).await?;
     let ticket = visitors::issue_ticket(&wires.kv, &site.name, visitor).await?;
     Ok(HttpResponse::Created().json(json!({ "ticket": ticket, "expires_in_s": TICKET_TIME.as_secs() })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LinkBody {
+    channel: String,
+    language: Option<String>,
+}
+
+/// `POST /links`: an address, and its picture, by which the visitor goes on elsewhere as the same person.
+async fn link(
+    wires: Data<Wires>,
+    sites: Data<Sites>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, Refusal> {
+    let LinkBody { channel, language } = body(&wires, &request, payload).await?;
+    let (site, visitor) = visitor(&wires, &sites, &request).await?;
+    rates::count(&wires.kv, "links_per_visitor", &visitor.to_string(), LINKS_PER_VISITOR).await?;
+    let link = visitors::link(&wires.wire, &site.name, visitor, channel, language).await?;
+    let (address, expires_at) = link.ok_or(Refusal::Invalid(
+        "link.none",
+        "nothing leads to this channel, or nothing was said here yet that could be continued there",
+    ))?;
+    let picture = QrCode::new(&address)
+        .map_err(|_| Refusal::Invalid("link.none", "the address is too long for a picture"))?
+        .render::<svg::Color<'_>>()
+        .min_dimensions(PICTURE_PIXELS, PICTURE_PIXELS)
+        .build();
+    Ok(HttpResponse::Created()
+        .json(json!({ "address": address, "qr_svg": picture, "expires_at": expires_at })))
 }
 
 #[derive(Deserialize)]

@@ -17,7 +17,7 @@ use bytes::{Bytes, BytesMut};
 use loket_backbone::random;
 use loket_protocol::delivery::ProviderStatus;
 use loket_protocol::event::LiveSignal;
-use loket_protocol::ids::VisitorId;
+use loket_protocol::ids::{ThreadId, VisitorId};
 use loket_protocol::topics::LIVE;
 use tokio::sync::mpsc;
 
@@ -313,6 +313,8 @@ struct Talk {
     rings: mpsc::Receiver<Ring>,
     /// How far the thread was handed to the page.
     shown: i64,
+    /// The thread whose numbers these are, once it was told.
+    thread: Option<ThreadId>,
     /// Who answers, as the page was told.
     answering: Option<VisitorAnswering>,
     /// There is more, and it had to wait.
@@ -365,6 +367,7 @@ impl Talk {
             outlet,
             rings,
             shown,
+            thread: None,
             answering: None,
             is_behind: false,
             _place: place,
@@ -422,8 +425,8 @@ impl Talk {
         self.is_behind = true;
         while self.outlet.has_room() {
             let site = &self.speaker.account.account;
-            let Ok(page) = visitors::history(&self.wires.wire, site, self.speaker.visitor, self.shown).await
-            else {
+            let (wire, visitor) = (&self.wires.wire, self.speaker.visitor);
+            let Ok(page) = visitors::history(wire, site, visitor, self.shown, self.thread).await else {
                 return Ok(());
             };
             for message in &page.messages {
@@ -433,8 +436,11 @@ impl Talk {
                 self.outlet.send(&ToVisitor::Answering { answering: page.answering.as_ref() })?;
                 self.answering = page.answering;
             }
-            let went_on = page.up_to_seq > self.shown;
-            self.shown = self.shown.max(page.up_to_seq);
+            // In another thread everything was told anew, in its numbers.
+            let is_another = self.thread.is_some() && page.thread != self.thread;
+            let went_on = is_another || page.up_to_seq != self.shown;
+            self.thread = page.thread;
+            self.shown = page.up_to_seq;
             if !page.more || !went_on {
                 self.is_behind = false;
                 break;

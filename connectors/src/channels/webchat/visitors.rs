@@ -12,7 +12,8 @@ use loket_backbone::kv::SharedKv;
 use loket_backbone::random;
 use loket_backbone::secret::Secret;
 use loket_protocol::asks::{WebchatAsk, WebchatReply};
-use loket_protocol::ids::VisitorId;
+use loket_protocol::ids::{ThreadId, VisitorId};
+use loket_protocol::time::Timestamp;
 use loket_protocol::topics::WEBCHAT;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -97,6 +98,9 @@ pub(super) struct History {
     /// How far this page goes, shown or not.
     #[serde(skip)]
     pub(super) up_to_seq: i64,
+    /// Whose numbers these are: a merge or its undo puts a visitor's talk into another thread.
+    #[serde(skip)]
+    pub(super) thread: Option<ThreadId>,
     /// Who answers now; null before anything was said.
     pub(super) answering: Option<VisitorAnswering>,
 }
@@ -120,7 +124,7 @@ pub(super) async fn resolve(wire: &Wire, token: &Token) -> Result<Option<Visitor
     match ask(wire, &question).await? {
         WebchatReply::Visitor { visitor, .. } => Ok(Some(visitor)),
         WebchatReply::Unknown => Ok(None),
-        WebchatReply::History { .. } | WebchatReply::News { .. } => Err(unexpected()),
+        _ => Err(unexpected()),
     }
 }
 
@@ -138,7 +142,7 @@ pub(super) async fn arrive(
     };
     match ask(wire, &question).await? {
         WebchatReply::Visitor { visitor, is_new, .. } => Ok((visitor, is_new)),
-        WebchatReply::Unknown | WebchatReply::History { .. } | WebchatReply::News { .. } => Err(unexpected()),
+        _ => Err(unexpected()),
     }
 }
 
@@ -148,20 +152,42 @@ pub(super) async fn history(
     site: &str,
     visitor: VisitorId,
     after_seq: i64,
+    thread: Option<ThreadId>,
 ) -> Result<History, Refusal> {
-    match ask(wire, &WebchatAsk::History { site: site.to_owned(), visitor, after_seq }).await? {
-        WebchatReply::History { messages, more, up_to_seq, answering } => {
+    match ask(wire, &WebchatAsk::History { site: site.to_owned(), visitor, after_seq, thread }).await? {
+        WebchatReply::History { messages, more, up_to_seq, thread, answering } => {
             let last = messages.iter().map(|message| message.seq).max();
             // A hub of the version before tells no number of its own.
-            let up_to_seq = up_to_seq.or(last).unwrap_or(after_seq).max(after_seq);
+            let up_to_seq = up_to_seq.unwrap_or_else(|| last.unwrap_or(after_seq).max(after_seq));
             let messages = messages.into_iter().filter_map(VisitorMessage::of).collect();
-            Ok(History { messages, more, up_to_seq, answering: answering.map(VisitorAnswering::of) })
+            Ok(History { messages, more, up_to_seq, thread, answering: answering.map(VisitorAnswering::of) })
         }
         // Somebody who has not written yet has no thread.
-        WebchatReply::Unknown => {
-            Ok(History { messages: Vec::new(), more: false, up_to_seq: after_seq, answering: None })
-        }
-        WebchatReply::Visitor { .. } | WebchatReply::News { .. } => Err(unexpected()),
+        WebchatReply::Unknown => Ok(History {
+            messages: Vec::new(),
+            more: false,
+            up_to_seq: after_seq,
+            thread: None,
+            answering: None,
+        }),
+        _ => Err(unexpected()),
+    }
+}
+
+/// An address by which a visitor goes on elsewhere as the same person, and until when it counts; `None` when
+/// there is nothing to link to, or they have said nothing yet.
+pub(super) async fn link(
+    wire: &Wire,
+    site: &str,
+    visitor: VisitorId,
+    channel: String,
+    language: Option<String>,
+) -> Result<Option<(String, Timestamp)>, Refusal> {
+    let question = WebchatAsk::Link { site: site.to_owned(), visitor, channel, language };
+    match ask(wire, &question).await? {
+        WebchatReply::Link { address, expires_at } => Ok(Some((address, expires_at))),
+        WebchatReply::NoLink => Ok(None),
+        _ => Err(unexpected()),
     }
 }
 

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use loket_backbone::secret::Secret;
 use loket_protocol::asks::{Signal, SignalReply};
-use loket_protocol::channel::{AccountSettings, Capabilities, ChannelAccount, ChannelKind};
+use loket_protocol::channel::{AccountSettings, Capabilities, ChannelAccount, ChannelKind, LinkForm};
 use loket_protocol::content::SENDABLE;
 use loket_protocol::outbound::OutboundMessage;
 use loket_protocol::time::Timestamp;
@@ -66,6 +66,9 @@ pub struct Account {
     pub phone_number_id: String,
     /// The token for sending from it.
     pub access_token: Secret,
+    /// The telephone number itself, with its country and in digits: a `wa.me` address leads to it.
+    #[serde(default)]
+    pub phone_number: Option<String>,
     /// The id of the business account that it belongs to, so that notices about that one reach it.
     #[serde(default)]
     pub waba_id: Option<String>,
@@ -136,6 +139,9 @@ fn checked(settings: &Settings) -> Result<Routes, String> {
         if !is_id(&account.phone_number_id) {
             return Err(format!("{here}.phone_number_id is not an id of digits"));
         }
+        if account.phone_number.as_deref().is_some_and(|number| !is_id(number)) {
+            return Err(format!("{here}.phone_number is not digits alone, such as 31201234567"));
+        }
         if account.waba_id.as_deref().is_some_and(|id| !is_id(id)) {
             return Err(format!("{here}.waba_id is not an id of digits"));
         }
@@ -163,6 +169,10 @@ impl Channel for WhatsApp {
             .map(|(name, account)| AccountSettings {
                 channel: ChannelAccount { kind: self.kind.clone(), account: account.phone_number_id.clone() },
                 name: name.clone(),
+                link: account.phone_number.as_ref().map(|number| LinkForm {
+                    before: format!("https://wa.me/{number}?text="),
+                    carries_words: true,
+                }),
                 capabilities: Capabilities {
                     window_ms: Some(WINDOW_MS),
                     human_window_ms: None,

@@ -55,6 +55,7 @@ impl AtWork {
         let accounts = vec![AccountSettings {
             channel: number_201(),
             name: "front desk".into(),
+            link: None,
             capabilities: Capabilities {
                 window_ms: Some(24 * 60 * 60 * 1000),
                 human_window_ms: None,

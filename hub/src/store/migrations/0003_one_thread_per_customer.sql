@@ -49,3 +49,42 @@ CREATE TABLE merges (
 );
 CREATE INDEX merges_by_contact ON merges (contact_id);
 CREATE INDEX merges_by_merged ON merges (merged_contact_id);
+
+-- One-time codes that somebody carries from one channel to another. Only the code's hash is kept.
+CREATE TABLE link_requests (
+    id TEXT PRIMARY KEY,
+    code_hash TEXT NOT NULL UNIQUE,
+    contact_id TEXT NOT NULL REFERENCES contacts (id),
+    -- The visitor's identity, when they asked themselves; NULL when an agent or a program did.
+    identity_id TEXT,
+    -- Where it must be carried to.
+    channel_kind TEXT NOT NULL,
+    account TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    used_at BIGINT
+);
+CREATE INDEX link_requests_sweep ON link_requests (expires_at);
+
+-- What was proven to be one person and is not joined yet: written with what proves it, joined by a
+-- transaction of its own.
+CREATE TABLE due_merges (
+    row_id {ROW_ID},
+    contact_id TEXT NOT NULL REFERENCES contacts (id),
+    identity_id TEXT NOT NULL REFERENCES identities (id),
+    proof TEXT NOT NULL,
+    evidence TEXT NOT NULL,
+    -- The visitor's identity that may see the answers from now on.
+    viewer_id TEXT,
+    at BIGINT NOT NULL
+);
+
+-- Answers that a visitor who has proven nothing may see beside their own talk: ours to the identity that
+-- carried their code, for a while.
+CREATE TABLE views (
+    identity_id TEXT NOT NULL REFERENCES identities (id),
+    of_identity_id TEXT NOT NULL REFERENCES identities (id),
+    since BIGINT NOT NULL,
+    until BIGINT NOT NULL,
+    PRIMARY KEY (identity_id, of_identity_id)
+);

@@ -263,7 +263,7 @@ fn answer(hub: &mut Kept, ask: WebchatAsk, fresh: VisitorId) -> WebchatReply {
             let found = hub.visitors.get(&(site, token_hash)).copied();
             found.map_or(WebchatReply::Unknown, |visitor| known(visitor, false))
         }
-        WebchatAsk::History { site, visitor, after_seq } => {
+        WebchatAsk::History { site, visitor, after_seq, .. } => {
             hub.looks += 1;
             if !hub.visitors.iter().any(|((of, _), known)| *of == site && *known == visitor) {
                 return WebchatReply::Unknown;
@@ -285,8 +285,13 @@ fn answer(hub: &mut Kept, ask: WebchatAsk, fresh: VisitorId) -> WebchatReply {
                 thread.iter().filter(|m| m.seq <= after_seq && changed(&m.seq)).cloned().collect();
             all.append(&mut messages);
             let answering = hub.answering.clone();
-            WebchatReply::History { messages: all, more, up_to_seq: Some(up_to), answering }
+            WebchatReply::History { messages: all, more, up_to_seq: Some(up_to), thread: None, answering }
         }
+        WebchatAsk::Link { channel, .. } if channel == "whatsapp" => WebchatReply::Link {
+            address: "https://wa.me/31201234567?text=Hallo".to_owned(),
+            expires_at: loket_protocol::time::Timestamp::from_millis(1_795_253_400_000),
+        },
+        WebchatAsk::Link { .. } => WebchatReply::NoLink,
         WebchatAsk::News { .. } if hub.tells_no_news => WebchatReply::Unknown,
         WebchatAsk::News { after } => {
             let up_to = i64::try_from(hub.log.len()).unwrap();

@@ -298,3 +298,18 @@ async fn unknown_sites_paths_and_methods_are_problems() {
     let no_socket = world.get("/socket?site=shop", None).await;
     assert_eq!(no_socket.refusal(), (400, "request.malformed"));
 }
+
+#[tokio::test]
+async fn a_visitor_gets_an_address_and_its_picture_to_go_on_elsewhere() {
+    let world = World::new().await;
+    let visitor = world.visitor().await;
+    let ask = |body: Value| world.post("/links", Some(&visitor.token), body);
+    let made = ask(json!({"channel": "whatsapp", "language": "nl"})).await;
+    assert_eq!(made.status, 201);
+    assert_eq!(made.body["address"], "https://wa.me/31201234567?text=Hallo");
+    assert!(made.body["qr_svg"].as_str().unwrap().contains("<svg"), "{}", made.body);
+    assert_eq!(ask(json!({"channel": "telegram"})).await.refusal(), (422, "link.none"));
+    assert_eq!(ask(json!({"channel": "whatsapp", "to": "me"})).await.status, 400);
+    let nobody = world.post("/links", None, json!({"channel": "whatsapp"})).await;
+    assert_eq!(nobody.refusal(), (401, "webchat.visitor_token"));
+}
