@@ -21,6 +21,7 @@ const WITHOUT_DEFAULT: &[(&str, Known)] = &[
     ("whatsapp.app_secret_previous_until", Known::Text),
     ("whatsapp.verify_token", Known::Secret),
     ("whatsapp.accounts.*.phone_number_id", Known::Text),
+    ("whatsapp.accounts.*.phone_number", Known::Text),
     ("whatsapp.accounts.*.access_token", Known::Secret),
     ("whatsapp.accounts.*.waba_id", Known::Text),
     ("whatsapp.accounts.*.send_to_bsuid", Known::Switch),
@@ -39,6 +40,7 @@ const WITHOUT_DEFAULT: &[(&str, Known)] = &[
     ("webchat.sites.*.language", Known::Text),
     ("webchat.sites.*.corner", Known::Text),
     ("webchat.sites.*.paper", Known::Text),
+    ("webchat.sites.*.continue_on", Known::List),
     ("webchat.sites.*.texts.*.title", Known::Text),
     ("webchat.sites.*.texts.*.greeting", Known::Text),
 ];

@@ -1,7 +1,7 @@
 // The widget on the demo shop: a visitor and an agent, both sides at once.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { Agent, API, connected, eventually, nothingWrong, openBrowser, openChat, openChatOnBadLine, openPage, openPanel, SHOP, tabTo, unique, visitShop, write } from "./harness.js";
+import { Agent, API, connected, eventually, nothingWrong, openBrowser, openChat, openChatOnBadLine, openPage, openPanel, SHOP, simulator, tabTo, unique, visitShop, write } from "./harness.js";
 
 let browser;
 let anna;
@@ -198,6 +198,31 @@ test("a hand-off: the visitor sees that they wait, who takes it, and that it was
   assert.equal((await anna.messages(thread)).length, 1, "before a word of hers");
   await control("release");
   await page.panel.locator("header").getByText("Waiting for a colleague").waitFor();
+  nothingWrong(page);
+  await page.context().close();
+});
+
+test("going on on WhatsApp: a link and a code, and the conversation goes along", async () => {
+  const page = await openChat(browser);
+  const offered = page.panel.getByRole("button", { name: "Continue on your phone" });
+  assert.equal(await offered.count(), 0, "there is nothing to go on with yet");
+  const question = unique("I must catch a train");
+  await write(page, question);
+  const thread = await anna.threadWith(question);
+  await offered.click();
+  const code = page.panel.getByRole("img", { name: "Code that opens WhatsApp on a phone" });
+  await eventually("the code's picture", () => code.evaluate((image) => image.complete && image.naturalWidth > 0));
+  const address = new URL(await page.panel.getByRole("link", { name: "Open WhatsApp" }).getAttribute("href"));
+  assert.equal(address.origin, "https://wa.me");
+  const customer = await simulator.addCustomer({ name: unique("On the train") });
+  await simulator.say(customer.id, { type: "text", text: address.searchParams.get("text") });
+  await eventually("one person", async () => {
+    const { contact } = await anna.get(`/threads/${thread}`);
+    return contact.identities.map((identity) => identity.channel.kind).sort().join() === "webchat,whatsapp";
+  });
+  await page.keyboard.press("Escape");
+  await page.panel.getByText("Continue on your phone").waitFor({ state: "detached" });
+  assert.ok(await isOpen(page), "Escape closes one thing at a time");
   nothingWrong(page);
   await page.context().close();
 });

@@ -1,5 +1,6 @@
 //! Visitors of a web site.
 
+use loket_protocol::agent::Role;
 use loket_protocol::asks::{Answering, WebchatAsk, WebchatReply};
 use loket_protocol::contact::{Customer, Handle, HandleKind};
 use loket_protocol::event::LiveSignal;
@@ -61,7 +62,7 @@ async fn history_is_the_visitors_own_conversation_without_notes() {
         }
     );
     let gast = world.customer(&site(), Handle::new(HandleKind::Visitor, visitor.to_string())).await;
-    let agent = world.agent();
+    let agent = world.employed("Bram", Role::Agent).await;
     world.hub.note(&agent, gast.thread, "Geheim", None).await.expect("noted");
     for n in 0..101 {
         world.says(&agent, gast, &format!("Dag {n}")).await;

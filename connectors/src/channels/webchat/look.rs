@@ -33,6 +33,16 @@ pub enum Paper {
     Dark,
 }
 
+/// A channel on which a visitor may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Elsewhere {
+    /// WhatsApp.
+    Whatsapp,
+    /// Messenger.
+    Messenger,
+}
+
 /// A language that the widget speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -65,6 +75,7 @@ pub(super) struct Look {
     /// Absent: the language of the page, or of the browser.
     #[serde(skip_serializing_if = "Option::is_none")]
     language: Option<Language>,
+    continue_on: Vec<Elsewhere>,
     texts: BTreeMap<Language, Texts>,
 }
 
@@ -87,6 +98,7 @@ impl Look {
             corner: settings.corner,
             paper: settings.paper,
             language: settings.language,
+            continue_on: settings.continue_on.clone(),
             texts: settings.texts.clone(),
         })
     }

@@ -39,7 +39,7 @@ use faces::Faces;
 use look::Look;
 use origins::Origins;
 
-pub use look::{Corner, Language, Paper, Texts};
+pub use look::{Corner, Elsewhere, Language, Paper, Texts};
 pub use rates::Rates;
 pub(crate) use sockets::Sockets;
 
@@ -76,6 +76,9 @@ pub struct SiteSettings {
     /// On what paper the chat is written.
     #[serde(default)]
     pub paper: Paper,
+    /// Where a visitor may go on as the same person: `whatsapp`, `messenger`.
+    #[serde(default)]
+    pub continue_on: Vec<Elsewhere>,
     /// Words of the site's own, by language.
     #[serde(default)]
     pub texts: BTreeMap<Language, Texts>,

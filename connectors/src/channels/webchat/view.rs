@@ -29,8 +29,9 @@ pub(super) struct VisitorAnswering {
     name: Option<String>,
 }
 
-impl std::convert::From<Answering> for VisitorAnswering {
-    fn from(Answering { holder, name }: Answering) -> Self {
+impl VisitorAnswering {
+    /// The visitor's view.
+    pub(super) fn of(Answering { holder, name }: Answering) -> Self {
         Self { kind: holder, name }
     }
 }

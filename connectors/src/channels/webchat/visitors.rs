@@ -160,7 +160,7 @@ pub(super) async fn history(
             // A hub of the version before tells no number of its own.
             let up_to_seq = up_to_seq.unwrap_or_else(|| last.unwrap_or(after_seq).max(after_seq));
             let messages = messages.into_iter().filter_map(VisitorMessage::of).collect();
-            Ok(History { messages, more, up_to_seq, thread, answering: answering.map(Into::into) })
+            Ok(History { messages, more, up_to_seq, thread, answering: answering.map(VisitorAnswering::of) })
         }
         // Somebody who has not written yet has no thread.
         WebchatReply::Unknown => Ok(History {

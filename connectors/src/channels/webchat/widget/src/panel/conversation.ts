@@ -74,7 +74,7 @@ export class Conversation {
     if (!now) return last;
     // Nobody has to answer what nobody asked.
     if (now.kind === "waiting") return messages[0]?.from === "visitor" ? { kind: "waiting", name: "" } : last;
-    return { kind: now.kind, name: now.name ?? (last?.kind === now.kind ? last.name : "") };
+    return { kind: now.kind, name: now.name ?? messages.find((one) => one.from === now.kind)?.name ?? "" };
   }
 
   unread(): number {

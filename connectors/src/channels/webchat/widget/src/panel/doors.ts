@@ -1,4 +1,5 @@
 // Web chat's doors over HTTP, relative to the panel's own address.
+import type { Elsewhere, Language } from "../shared/look";
 
 export interface Choice {
   title: string;
@@ -45,6 +46,12 @@ export interface Visit extends Page {
   ticket: string | null;
 }
 
+/** Where the conversation goes on as the same person, and its picture for a phone's camera. */
+export interface Link {
+  address: string;
+  qr_svg: string;
+}
+
 /** What the server said no with; `status` 0 is no answer at all. */
 export class Refused extends Error {
   constructor(
@@ -84,6 +91,10 @@ export class Doors {
 
   read(afterSeq: number): Promise<Page & { more: boolean }> {
     return this.call("GET", `messages?after_seq=${afterSeq}`);
+  }
+
+  link(channel: Elsewhere, language: Language): Promise<Link> {
+    return this.call("POST", "links", { channel, language });
   }
 
   socket(): WebSocket {

@@ -8,6 +8,7 @@ import { Store } from "./store";
 import { Times } from "./times";
 import { Composer } from "./view/composer";
 import { el } from "./view/el";
+import { Elsewhere } from "./view/elsewhere";
 import { Head } from "./view/head";
 import { Dots, Log } from "./view/log";
 import { wordsOf } from "./words";
@@ -75,12 +76,13 @@ function start(look: Look, origin: string): void {
   });
 
   const texts = look.texts[language] ?? {};
-  const head = new Head(words, texts.title ?? words.title, () => tell({ kind: "close" }));
+  const head = new Head(words, texts.title ?? words.title, () => tell({ kind: "close" }), () => void elsewhere.open());
   const log = new Log(conversation, words, new Times(language, words), texts.greeting ?? words.greeting, focus);
   const dots = new Dots();
+  const elsewhere = new Elsewhere(look.continue_on ?? [], words, (channel) => doors.link(channel, language), focus);
   const strip = el("p", { class: "strip", role: "status" });
   const composer = new Composer(conversation, words, () => log.toEnd());
-  document.body.append(head.root, el("main", {}, log.root, dots.root, strip, composer.root));
+  document.body.append(head.root, el("main", {}, elsewhere.root, log.root, dots.root, strip, composer.root));
 
   function focus(): void {
     // On a phone the keyboard would cover what there is to read.
@@ -98,6 +100,7 @@ function start(look: Look, origin: string): void {
     drawing = 0;
     const now = Date.now();
     head.draw(conversation.answering());
+    head.offerElsewhere((look.continue_on ?? []).length > 0 && conversation.said.size > 0);
     log.draw(now);
     dots.draw(conversation.isTyping, conversation.answering()?.name ?? "", words);
     const isLost = conversation.state === "lost";
@@ -117,7 +120,9 @@ function start(look: Look, origin: string): void {
     draw();
   });
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && !event.isComposing) tell({ kind: "close" });
+    if (event.key !== "Escape" || event.isComposing) return;
+    if (elsewhere.isOpen) elsewhere.close();
+    else tell({ kind: "close" });
   });
   conversation.attach(line);
   render();

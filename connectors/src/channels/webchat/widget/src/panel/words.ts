@@ -30,6 +30,13 @@ export interface Words {
   toLast: string;
   offline: (waiting: number) => string;
   unreachable: string;
+  elsewhere: string;
+  elsewhereHow: string;
+  elsewhereOpen: (channel: string) => string;
+  elsewhereCode: (channel: string) => string;
+  elsewhereNot: string;
+  preparing: string;
+  back: string;
   notSent: string;
   reasons: Record<string, string>;
 }
@@ -67,6 +74,13 @@ const WORDS: Record<Language, Words> = {
         ? "Reconnecting. You can go on writing."
         : `Reconnecting. You can go on writing; ${waiting === 1 ? "1 message waits" : `${waiting} messages wait`}.`,
     unreachable: "The chat does not work on this page at the moment.",
+    elsewhere: "Continue on your phone",
+    elsewhereHow: "Open the link or scan the code within 15 minutes, and send the message that stands ready. What was said here goes with you.",
+    elsewhereOpen: (channel) => `Open ${channel}`,
+    elsewhereCode: (channel) => `Code that opens ${channel} on a phone`,
+    elsewhereNot: "That does not work at the moment. You can go on writing here.",
+    preparing: "Preparing the link",
+    back: "Back to the conversation",
     notSent: "Not sent.",
     reasons: {
       "message.too_long": "It is longer than 10,000 characters: send it in parts.",
@@ -105,6 +119,13 @@ const WORDS: Record<Language, Words> = {
         ? "Opnieuw verbinden. Je kunt verder schrijven."
         : `Opnieuw verbinden. Je kunt verder schrijven; ${waiting === 1 ? "1 bericht wacht" : `${waiting} berichten wachten`}.`,
     unreachable: "De chat werkt op deze pagina nu niet.",
+    elsewhere: "Verder op je telefoon",
+    elsewhereHow: "Open de link of scan de code binnen 15 minuten en verstuur het bericht dat klaarstaat. Wat hier is gezegd gaat mee.",
+    elsewhereOpen: (channel) => `${channel} openen`,
+    elsewhereCode: (channel) => `Code die ${channel} opent op een telefoon`,
+    elsewhereNot: "Dat lukt nu niet. Je kunt hier verder schrijven.",
+    preparing: "De link wordt klaargezet",
+    back: "Terug naar het gesprek",
     notSent: "Niet verstuurd.",
     reasons: {
       "message.too_long": "Het is langer dan 10.000 tekens: stuur het in delen.",

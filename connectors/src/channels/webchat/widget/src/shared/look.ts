@@ -2,6 +2,8 @@
 
 export type Language = "en" | "nl";
 
+export type Elsewhere = "whatsapp" | "messenger";
+
 export interface Shades {
   fill: string;
   on: string;
@@ -19,6 +21,7 @@ export interface Look {
   corner: "end" | "start";
   paper: "auto" | "light" | "dark";
   language?: Language;
+  continue_on: Elsewhere[];
   texts: Partial<Record<Language, Texts>>;
 }
 

@@ -8,20 +8,28 @@ import { el, icon, ICONS } from "./el";
 export class Head {
   readonly root: HTMLElement;
   private readonly who = el("div", { class: "person", tabindex: "-1" });
+  private readonly phone: HTMLButtonElement;
   private shown = "none";
 
   constructor(
     private readonly words: Words,
     private readonly title: string,
     close: () => void,
+    elsewhere: () => void,
   ) {
     const button = el("button", { type: "button", class: "icon", "aria-label": words.close, click: close }, icon(ICONS.close));
-    this.root = el("header", {}, this.who, button);
+    this.phone = el("button", { type: "button", class: "icon", "aria-label": words.elsewhere, title: words.elsewhere, hidden: true, click: elsewhere }, icon(ICONS.phone));
+    this.root = el("header", {}, this.who, this.phone, button);
   }
 
   /** Where a phone's focus goes, so that its keyboard stays down. */
   focus(): void {
     this.who.focus();
+  }
+
+  /** Going on elsewhere is offered once there is something to go on with. */
+  offerElsewhere(offered: boolean): void {
+    this.phone.hidden = !offered;
   }
 
   draw(answering: Answering | null): void {

@@ -125,7 +125,7 @@ export class Log {
         Math.abs(Date.parse(one.at) - Date.parse(other.at)) < GROUP_MS && midnight(Date.parse(one.at)) === midnight(Date.parse(other.at));
       const isFirst = !together(before, message);
       const followed = message.from === "visitor" ? waiting.length > 0 && !after : false;
-      const time = together(after, message) || followed ? "" : times.time(at);
+      const time = together(after, message) || followed || message.from === "system" ? "" : times.time(at);
       const isLast = !after && waiting.length === 0;
       const setting = { words, time, isFirst, isLast, answer: (title: string) => this.answer(title) };
       const from = JSON.stringify([message, time, isFirst, isLast && (message.buttons?.length ?? 0) > 0]);
