@@ -68,6 +68,7 @@ scopes! {
     ThreadsControl, "threads:control", [Admin, Lead, Agent, Bot], "Take, pass, offer, accept and release control.";
     ThreadsAssign, "threads:assign", [Admin, Lead, Agent], "Assign, resolve and reopen threads.";
     ContactsRead, "contacts:read", [Admin, Lead, Agent, Bot, Integrator], "Read contacts and their identities.";
+    ContactsMerge, "contacts:merge", [Admin, Lead, Agent], "Join contacts that are one person, and take it back.";
     EventsRead, "events:read", [Admin, Lead, Agent, Bot, Integrator], "Read the log, pulled or on the socket.";
     ChannelsRead, "channels:read", [Admin, Lead, Agent, Integrator], "See the channel accounts and how they are doing.";
     AgentsRead, "agents:read", [Admin, Lead, Agent], "See the agents and their presence.";

@@ -42,15 +42,20 @@ pub(crate) async fn serve(folder: PathBuf, port: u16) {
 
 type State = web::Data<(mpsc::Sender<Waiting>, broadcast::Sender<String>)>;
 
-async fn callback(request: HttpRequest, body: web::Bytes, state: State) -> HttpResponse {
+/// Whether the body has its right signature.
+pub(crate) fn is_signed(request: &HttpRequest, body: &[u8]) -> bool {
     let mut mac = Hmac::<Sha256>::new_from_slice(load::APP_SECRET.as_bytes()).expect("any key fits");
-    mac.update(&body);
+    mac.update(body);
     let given = request.headers().get("X-Hub-Signature-256").and_then(|value| value.to_str().ok());
     let given = given.and_then(|text| text.strip_prefix("sha256=")).unwrap_or_default();
     let bytes: Vec<u8> = (0..given.len() / 2)
         .filter_map(|at| u8::from_str_radix(&given[at * 2..at * 2 + 2], 16).ok())
         .collect();
-    if mac.verify_slice(&bytes).is_err() {
+    mac.verify_slice(&bytes).is_ok()
+}
+
+async fn callback(request: HttpRequest, body: web::Bytes, state: State) -> HttpResponse {
+    if !is_signed(&request, &body) {
         return HttpResponse::Unauthorized().finish();
     }
     let parsed: serde_json::Value = serde_json::from_slice(&body).expect("JSON");

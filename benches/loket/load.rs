@@ -26,6 +26,56 @@ pub(crate) fn body(number: u64, run: &str, text: &str) -> String {
     )
 }
 
+/// A callback with one item of the platform's own form under `key`, of customer `who`.
+pub(crate) fn callback(field: &str, key: &str, who: u64, items: &str) -> String {
+    let phone = phone(who);
+    format!(
+        r#"{{"object":"whatsapp_business_account","entry":[{{"id":"215000000000101","changes":[{{"value":{{"messaging_product":"whatsapp","metadata":{{"display_phone_number":"12025550100","phone_number_id":"{PHONE_NUMBER}"}},"contacts":[{{"profile":{{"name":"Klant {phone}"}},"wa_id":"{phone}","user_id":"NL.{phone}"}}],"{key}":[{items}]}},"field":"{field}"}}]}}]}}"#
+    )
+}
+
+/// The number of a customer.
+pub(crate) fn phone(who: u64) -> u64 {
+    31_600_100_000 + who
+}
+
+/// A text of customer `who`, sent at `seconds`.
+pub(crate) fn message(id: &str, who: u64, text: &str, seconds: u64) -> String {
+    let phone = phone(who);
+    let item = format!(
+        r#"{{"from":"{phone}","from_user_id":"NL.{phone}","id":"wamid.{id}","timestamp":"{seconds}","text":{{"body":"{text}"}},"type":"text"}}"#
+    );
+    callback("messages", "messages", who, &item)
+}
+
+/// What became of a message of ours to customer `who`.
+pub(crate) fn status(id: &str, who: u64, status: &str, seconds: u64) -> String {
+    let phone = phone(who);
+    let item = format!(
+        r#"{{"id":"wamid.{id}","status":"{status}","timestamp":"{seconds}","recipient_id":"{phone}","recipient_user_id":"NL.{phone}"}}"#
+    );
+    callback("messages", "statuses", who, &item)
+}
+
+/// Messages that the company wrote to customer `who` on its phone: outgoing ones without a send.
+pub(crate) fn echoes(ids: &[String], who: u64, seconds: u64) -> String {
+    let phone = phone(who);
+    let items: Vec<String> = ids
+        .iter()
+        .map(|id| {
+            format!(
+                r#"{{"from":"12025550100","to":"{phone}","to_user_id":"NL.{phone}","id":"wamid.{id}","timestamp":"{seconds}","type":"text","text":{{"body":"Uw pakket is onderweg."}}}}"#
+            )
+        })
+        .collect();
+    callback("smb_message_echoes", "message_echoes", who, &items.join(","))
+}
+
+/// Seconds since 1970.
+pub(crate) fn now_seconds() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs()
+}
+
 /// The whole request: head, signature, body.
 fn request(path: &str, body: &str) -> Vec<u8> {
     let mut mac = Hmac::<Sha256>::new_from_slice(APP_SECRET.as_bytes()).expect("any key fits");

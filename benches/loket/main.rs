@@ -14,13 +14,20 @@
     reason = "a program that measures: it stops at the first surprise, and prints"
 )]
 
+mod amqp;
+mod broker;
 mod floor;
 mod load;
+mod outbound;
+mod partitions;
 mod pipeline;
 mod postgres;
 mod process;
 mod raw;
 mod rows;
+mod services;
+mod visitors;
+mod yardstick;
 
 use std::time::Duration;
 
@@ -48,6 +55,9 @@ fn main() {
              Ratios are what to read.",
             TIME.as_secs()
         );
+        if chosen("t1") {
+            broker::t1().await;
+        }
         if chosen("t2") {
             rows::t2().await;
         }
@@ -60,8 +70,29 @@ fn main() {
         if chosen("t4") || chosen("t13") {
             pipeline::t4_and_t13().await;
         }
+        if chosen("t5") {
+            yardstick::t5().await;
+        }
+        if chosen("t6") {
+            outbound::t6().await;
+        }
+        if chosen("t7") {
+            visitors::t7().await;
+        }
         if chosen("t9") {
             process::t9().await;
+        }
+        if chosen("t10") {
+            partitions::t10().await;
+        }
+        if chosen("t14") {
+            yardstick::t14().await;
+        }
+        if chosen("t15") {
+            yardstick::t15().await;
+        }
+        if chosen("t16") {
+            broker::t16().await;
         }
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -70,6 +101,11 @@ fn main() {
 /// Says on stderr what is being done.
 pub(crate) fn progress(what: &str, run: usize) {
     eprintln!("… {what}, run {} of {RUNS}", run + 1);
+}
+
+/// A figure with its bar beside it: for what is asked of the machine as it is.
+pub(crate) fn figure(name: &str, what: &str, figure: &str, bar: &str) {
+    println!("{name:<4} {what:<46} {figure:>11}   bar {bar}");
 }
 
 /// Figures of all runs, each with the floor that was measured beside it.

@@ -31,7 +31,7 @@ struct Outcome {
 type Sent = Arc<Mutex<HashMap<u64, Instant>>>;
 
 /// The number in `…"text":"n=123."…`, wherever it stands in a frame.
-fn number(frame: &str) -> Option<u64> {
+pub(crate) fn number(frame: &str) -> Option<u64> {
     let rest = &frame[frame.find("n=")? + 2..];
     rest[..rest.find('.')?].parse().ok()
 }
@@ -101,9 +101,9 @@ pub(crate) async fn t4_and_t13() {
         let bare = measure(floor.port, "/callback", &stream, None, floor.pid()).await;
         drop(floor);
         let loket = Loket::start().await;
-        let token = loket.log_in().await;
-        let stream = format!("ws://127.0.0.1:{}/v1/stream", loket.port);
-        let ours = measure(loket.port, "/callbacks/whatsapp", &stream, Some(&token), loket.pid()).await;
+        let agent = loket.log_in().await;
+        let (stream, token) = (agent.stream(), Some(agent.token.as_str()));
+        let ours = measure(loket.port, "/callbacks/whatsapp", &stream, token, loket.pid()).await;
         drop(loket);
         p50.add(ours.p50_ms, bare.p50_ms);
         p99.add(ours.p99_ms, bare.p99_ms);

@@ -22,17 +22,13 @@ async fn connect(url: &str) -> PgConnection {
 
 impl Database {
     /// A fresh one; `None` where no server is named.
-    pub(crate) async fn fresh(run: usize) -> Option<Self> {
+    pub(crate) async fn fresh(name: &str) -> Option<Self> {
         let server = std::env::var(SERVICE).ok().filter(|url| !url.is_empty())?;
-        let database = Self { server, name: format!("loket_bench_{}_{run}", std::process::id()) };
-        database.tell("CREATE DATABASE").await;
-        Some(database)
-    }
-
-    async fn tell(&self, what: &str) {
-        let mut open = connect(&self.server).await;
-        open.execute(AssertSqlSafe(format!("{what} {}", self.name))).await.expect("done");
+        let database = Self { server, name: format!("loket_{name}") };
+        let mut open = connect(&database.server).await;
+        open.execute(AssertSqlSafe(format!("CREATE DATABASE {}", database.name))).await.expect("done");
         open.close().await.expect("closed");
+        Some(database)
     }
 
     /// Its URL.
@@ -41,9 +37,20 @@ impl Database {
         format!("{host}/{}", self.name)
     }
 
+    /// One number that it is asked for.
+    pub(crate) async fn number(&self, question: &'static str) -> i64 {
+        let mut open = connect(&self.url()).await;
+        let number = sqlx::query_scalar(question).fetch_one(&mut open).await.expect("a number");
+        open.close().await.expect("closed");
+        number
+    }
+
     /// Drops it.
     pub(crate) async fn gone(self) {
-        self.tell("DROP DATABASE").await;
+        let mut open = connect(&self.server).await;
+        let text = format!("DROP DATABASE {} WITH (FORCE)", self.name);
+        open.execute(AssertSqlSafe(text)).await.expect("done");
+        open.close().await.expect("closed");
     }
 
     /// How many rows a second go into each of these tables when they are merely inserted: one statement a

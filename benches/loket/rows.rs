@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use actix_web::{App, HttpServer};
 use loket_backbone::bus::{self, Wire};
 use loket_backbone::clock::Clock;
 use loket_backbone::disk::Disks;
@@ -17,10 +16,8 @@ use loket_protocol::topics::{INBOUND, SUBJECTS, TOPICS};
 
 use crate::load::{self, APP_SECRET, PHONE_NUMBER, body};
 use crate::postgres::Database;
-use crate::{Figures, RUNS, TIME, WARM_UP, progress, raw};
+use crate::{Figures, RUNS, TIME, WARM_UP, broker, progress, raw};
 
-/// Connections of T2.
-const CONNECTIONS: usize = 64;
 /// Rows of a transaction of the floor; the hub's own batches are as large.
 const BATCH: usize = 64;
 /// Messages of T3: as many as the bus keeps in memory, as when the hub is not behind …
@@ -33,7 +30,8 @@ async fn wire(folder: &Path) -> Wire {
     Wire::new(bus::open(&url, Clock::system(), TOPICS, SUBJECTS).await.expect("a bus"))
 }
 
-fn connectors(wire: &Wire) -> Connectors {
+/// The role `connectors` with one number, on this bus.
+pub(crate) fn connectors(wire: &Wire) -> Connectors {
     let whatsapp = serde_json::json!({"app_secret": APP_SECRET, "verify_token": "bench",
         "accounts": {"bench": {"phone_number_id": PHONE_NUMBER, "access_token": "bench"}}});
     let settings = ConnectorsSettings {
@@ -44,7 +42,8 @@ fn connectors(wire: &Wire) -> Connectors {
     Connectors::build(&settings, wire.clone(), kv, Clock::system(), Disks::none()).expect("channels")
 }
 
-fn per_second(rate: f64) -> String {
+/// A rate, as the report has it.
+pub(crate) fn per_second(rate: f64) -> String {
     format!("{rate:.0}/s")
 }
 
@@ -56,22 +55,7 @@ pub(crate) async fn t2() {
         let folder = tempfile::tempdir().expect("a folder");
         let wire = wire(folder.path()).await;
         let connectors = connectors(&wire);
-        let server = HttpServer::new(move || {
-            let connectors = connectors.clone();
-            App::new().configure(move |service| connectors.configure(service))
-        })
-        .workers(2)
-        .tcp_nodelay(true)
-        .disable_signals()
-        .bind("127.0.0.1:0")
-        .expect("a port");
-        let port = server.addrs().first().expect("an address").port();
-        let server = server.run();
-        let handle = server.handle();
-        let serving = tokio::spawn(server);
-        let ours = load::full(port, "/callbacks/whatsapp", CONNECTIONS, WARM_UP, TIME).await;
-        handle.stop(false).await;
-        serving.await.expect("no panic").expect("it served");
+        let ours = broker::served(move |service| connectors.configure(service)).await;
         let event = wire.bus().peek(INBOUND.name, INBOUND.group, 1).await.expect("items");
         let event = "x".repeat(event.first().expect("an event").payload.len());
         wire.bus().close().await;
@@ -114,7 +98,7 @@ pub(crate) async fn t3() {
 pub(crate) async fn t3_on_postgres() {
     let mut same = Figures::default();
     for run in 0..RUNS {
-        let Some(database) = Database::fresh(run).await else {
+        let Some(database) = Database::fresh(&format!("bench_{}_{run}", std::process::id())).await else {
             println!("T3   on PostgreSQL: not measured, because LOKET_TEST_POSTGRES names no server");
             return;
         };

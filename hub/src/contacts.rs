@@ -9,13 +9,16 @@ use loket_protocol::time::Timestamp;
 use crate::error::HubError;
 use crate::hub::{Hub, Inner};
 use crate::store::contacts::{self, ContactRow, IdentityRow};
-use crate::store::{Conn, StoreError};
+use crate::store::{Conn, StoreError, joins, threads};
 
 impl Hub {
-    /// A contact with all their identities.
+    /// A contact with all their identities; by the id of one that was merged away the survivor.
     pub async fn contact(&self, id: ContactId) -> Result<Contact, HubError> {
         let inner = self.inner();
         let mut reader = inner.store.read().await?;
+        let thread = joins::thread_of_contact(&mut reader, id).await?.ok_or(HubError::NotFound("contact"))?;
+        let row = threads::row(&mut reader, thread).await?.ok_or(HubError::NotFound("contact"))?;
+        let id = row.contact_id;
         let mut found = inner.contact_views(&mut reader, &[id]).await?;
         found.remove(&id).ok_or(HubError::NotFound("contact"))
     }

@@ -43,7 +43,7 @@ impl Hub {
             Begun::Fresh(once) => once,
             Begun::Before { status, body } => return Ok(Written::Replayed { status, body }),
         };
-        threads::row(&mut tx, thread).await?.ok_or(HubError::NotFound("thread"))?;
+        let thread = threads::row(&mut tx, thread).await?.ok_or(HubError::NotFound("thread"))?.id;
         let id: MessageId = tx.id();
         let now = tx.now();
         // A note is the last thing said, but it does not lift the thread in the inbox.
@@ -54,6 +54,7 @@ impl Hub {
             id,
             seq,
             thread_id: thread,
+            copied_from: None,
             direction: Direction::Note,
             author: author(by),
             channel: None,
@@ -97,6 +98,7 @@ impl Hub {
             Begun::Before { status, body } => return Ok(Written::Replayed { status, body }),
         };
         let row = threads::row(&mut tx, thread).await?.ok_or(HubError::NotFound("thread"))?;
+        let thread = row.id;
         unchanged(row.version, if_version)?;
         if let Some(agent) = to
             && agents::by_id(&mut tx, agent).await?.is_none_or(|agent| agent.disabled_at.is_some())
@@ -143,6 +145,7 @@ impl Hub {
             Begun::Before { status, body } => return Ok(Written::Replayed { status, body }),
         };
         let row = threads::row(&mut tx, thread).await?.ok_or(HubError::NotFound("thread"))?;
+        let thread = row.id;
         unchanged(row.version, if_version)?;
         let change = match (turn, row.status) {
             (Turn::Resolve, ThreadStatus::Open) => {
@@ -179,6 +182,7 @@ impl Hub {
     pub async fn mark_read(&self, by: &Principal, thread: ThreadId, up_to_seq: i64) -> Result<(), HubError> {
         let mut tx = self.inner().store.begin().await?;
         let row = threads::row(&mut tx, thread).await?.ok_or(HubError::NotFound("thread"))?;
+        let thread = row.id;
         if up_to_seq < 1 {
             return Err(HubError::invalid("up_to_seq", "a number of the thread, from 1"));
         }

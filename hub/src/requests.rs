@@ -4,7 +4,7 @@ use loket_protocol::agent::Role;
 use loket_protocol::channel::{AccountSettings, ChannelHealth};
 use loket_protocol::event::EventType;
 use loket_protocol::handoff::{Holder, Successor, Verb};
-use loket_protocol::ids::{AgentId, IdentityId, KeyId, MessageId, ParkedId, SessionId};
+use loket_protocol::ids::{AgentId, ContactId, IdentityId, KeyId, MessageId, ParkedId, SessionId};
 use loket_protocol::message::{Attachment, Content};
 use loket_protocol::thread::ThreadStatus;
 use loket_protocol::time::Timestamp;
@@ -166,6 +166,17 @@ pub struct NewReply {
     pub client_message_id: Option<String>,
     /// The turn of control in which it was written: refused when that is over. A bot must say it.
     pub epoch: Option<i64>,
+}
+
+/// Two contacts that are one person, by somebody's decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewMerge {
+    /// The other one.
+    pub contact: ContactId,
+    /// Which of the two survives; the older one when it is not said.
+    pub survivor: Option<ContactId>,
+    /// Why, at most 500 characters.
+    pub why: Option<String>,
 }
 
 /// A new agent.

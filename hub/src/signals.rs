@@ -22,7 +22,7 @@ impl Hub {
     /// somebody is writing, or no longer. Best effort, at most a second.
     pub async fn typing(&self, by: &Principal, thread: ThreadId, on: bool) -> Result<(), HubError> {
         let mut reader = self.inner().store.read().await?;
-        threads::row(&mut reader, thread).await?.ok_or(HubError::NotFound("thread"))?;
+        let thread = threads::row(&mut reader, thread).await?.ok_or(HubError::NotFound("thread"))?.id;
         let heard = outbound::last_heard(&mut reader, thread).await?;
         let identity = match heard {
             Some(identity) => contacts::identity(&mut reader, identity).await?,

@@ -54,9 +54,7 @@ impl Hub {
     ) -> Result<Page<Message>, HubError> {
         let limit = limit.clamp(1, PAGE_MAX);
         let mut reader = self.inner().store.read().await?;
-        if threads::row(&mut reader, thread).await?.is_none() {
-            return Err(HubError::NotFound("thread"));
-        }
+        let thread = threads::row(&mut reader, thread).await?.ok_or(HubError::NotFound("thread"))?.id;
         let mut items = match from {
             MessagesFrom::Last => messages::before(&mut reader, thread, i64::MAX, limit + 1).await?,
             MessagesFrom::Before(seq) => messages::before(&mut reader, thread, seq, limit + 1).await?,

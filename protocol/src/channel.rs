@@ -97,6 +97,11 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
+    /// Whether it takes messages of this type.
+    pub fn takes(&self, kind: &str) -> bool {
+        self.content_types.iter().any(|takes| takes == kind)
+    }
+
     /// Whether a file of this type can carry a text of so many characters.
     pub fn takes_caption(&self, kind: &str, chars: usize) -> bool {
         chars <= self.caption_chars_max && self.captions.iter().any(|takes| takes == kind)

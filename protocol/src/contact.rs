@@ -1,9 +1,11 @@
 //! Contacts and their identities.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::channel::ChannelAccount;
-use crate::ids::{ContactId, IdentityId};
+use crate::ids::{ContactId, IdentityId, MergeId, ThreadId};
+use crate::message::Author;
 use crate::time::Timestamp;
 
 /// What sort of address a handle is. `phone` is digits without `+`; `username` is without `@`.
@@ -120,4 +122,71 @@ pub struct Contact {
     pub created_at: Timestamp,
     /// All their addresses.
     pub identities: Vec<Identity>,
+}
+
+/// On what two contacts are joined. Nothing else joins: equal data that nobody has proven only suggests
+/// (`design.md` §5, Linking).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Proof {
+    /// A one-time code was carried from one channel to the other.
+    LinkCode,
+    /// A site signed who its user is.
+    SiteLogin,
+    /// The platform told that two addresses are one person's.
+    Platform,
+    /// An agent decided.
+    Agent,
+}
+
+impl Proof {
+    /// Every proof.
+    pub const ALL: [Self; 4] = [Self::LinkCode, Self::SiteLogin, Self::Platform, Self::Agent];
+
+    /// The name in JSON and in the store.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::LinkCode => "link_code",
+            Self::SiteLogin => "site_login",
+            Self::Platform => "platform",
+            Self::Agent => "agent",
+        }
+    }
+
+    /// The proof of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|proof| proof.as_str() == name)
+    }
+}
+
+/// Two contacts that were joined, as the API shows it. Both old ids lead to the survivor until it is
+/// undone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Merge {
+    /// Its id.
+    pub id: MergeId,
+    /// The contact that survives.
+    pub contact_id: ContactId,
+    /// Their thread, which stands for both.
+    pub thread_id: ThreadId,
+    /// The contact that was merged into them.
+    pub merged_contact_id: ContactId,
+    /// That one's own thread.
+    pub merged_thread_id: ThreadId,
+    /// On what proof.
+    pub proof: Proof,
+    /// What the proof rests on: the channels that a code went between, the site that signed.
+    pub evidence: Value,
+    /// Who did it.
+    pub by: Author,
+    /// Why, in the words of who did it.
+    pub why: Option<String>,
+    /// When.
+    pub at: Timestamp,
+    /// Since when it no longer holds.
+    pub undone_at: Option<Timestamp>,
+    /// Who took it back.
+    pub undone_by: Option<Author>,
+    /// Why, in their words.
+    pub undone_why: Option<String>,
 }

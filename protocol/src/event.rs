@@ -55,6 +55,7 @@ catalogue! {
     MessageDeleted, "message.deleted", true, "A message was taken back by its author.";
     MessageReacted, "message.reacted", true, "A reaction was added, changed or removed.";
     MessageRated, "message.rated", true, "The customer judged a message.";
+    MessageCopied, "message.copied", true, "A merge or its undo showed a message of another thread in this one: nothing arrived.";
     NoteAdded, "note.added", true, "An agent added a note that customers never see.";
     ThreadOpened, "thread.opened", true, "A case began.";
     ThreadResolved, "thread.resolved", true, "A case ended.";
@@ -70,6 +71,8 @@ catalogue! {
     ThreadHandedOver, "thread.handed_over", true, "The platform moved the conversation between apps.";
     ContactCreated, "contact.created", false, "A contact was made.";
     ContactUpdated, "contact.updated", false, "A contact's name, preference or consent changed.";
+    ContactMerged, "contact.merged", true, "Two contacts were joined; this thread stands for both.";
+    ContactSplit, "contact.split", true, "A merge was taken back; the other thread is its own again.";
     IdentityLinked, "identity.linked", false, "An address was joined to a contact, with how it was proven.";
     IdentityUnlinked, "identity.unlinked", false, "An address was taken from a contact.";
     ChannelConnected, "channel.connected", false, "A channel account works for the first time.";

@@ -138,6 +138,8 @@ ids! {
     CallbackId = "cbk_";
     /// A visitor of a web site's chat.
     VisitorId = "vis_";
+    /// A merge of two contacts.
+    MergeId = "mrg_";
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::channel::ChannelAccount;
 use crate::delivery::MessageStatus;
+use crate::event::ThreadPlace;
 use crate::ids::{AttachmentId, IdentityId, MessageId, ThreadId};
 use crate::time::Timestamp;
 
@@ -454,6 +455,10 @@ pub struct Message {
     pub seq: i64,
     /// Its thread.
     pub thread_id: ThreadId,
+    /// Where it was appended, when a merge or its undo shows it here: it is the same message, and the
+    /// screen sorts by time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copied_from: Option<ThreadPlace>,
     /// Which way it goes.
     pub direction: Direction,
     /// Who wrote it.

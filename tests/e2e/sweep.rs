@@ -45,8 +45,18 @@ impl Crash {
         self.point.starts_with("migrate.")
     }
 
+    /// It is passed only once the bus had nothing to do for a second.
+    fn needs_quiet(self) -> bool {
+        self.point.starts_with("bus.embedded.trim")
+    }
+
     fn pause(self) -> Duration {
-        if self.point.starts_with("bus.embedded.trim") { LONG_PAUSE } else { PAUSE }
+        if self.needs_quiet() { LONG_PAUSE } else { PAUSE }
+    }
+
+    /// Several would leave no second without a word.
+    fn customers(self) -> usize {
+        if self.needs_quiet() { 1 } else { CUSTOMERS }
     }
 }
 
@@ -104,10 +114,12 @@ async fn sweep(kind: Kind, number: usize, crashes: Vec<Crash>) {
         let stop = CancellationToken::new();
         let talk =
             Talk { phones: phones.clone(), agent: agent.clone(), pause: crash.pause(), stop: stop.clone() };
-        for customer in 0..CUSTOMERS {
+        for customer in 0..crash.customers() {
             talks.spawn(talk.clone().hold(format!("klant-{place}.{customer}"), usize::MAX));
         }
-        talks.spawn(riddles(world.meta(), format!("R{place}."), crash.pause(), stop.clone()));
+        if !crash.needs_quiet() {
+            talks.spawn(riddles(world.meta(), format!("R{place}."), crash.pause(), stop.clone()));
+        }
         let aborted = world.aborts(REACHED + crash.pause() * crash.pass).await;
         assert!(aborted, "{} was not passed {} times\n{}", crash.point, crash.pass, world.log());
         stop.cancel();

@@ -12,6 +12,7 @@ mod contacts;
 pub(crate) mod events;
 mod health;
 mod me;
+mod merges;
 mod messages;
 mod parked;
 mod reference;
@@ -30,6 +31,7 @@ pub(crate) fn doors() -> Doors {
     threads::doors(&mut doors);
     messages::doors(&mut doors);
     contacts::doors(&mut doors);
+    merges::doors(&mut doors);
     events::doors(&mut doors);
     stream::doors(&mut doors);
     channels::doors(&mut doors);

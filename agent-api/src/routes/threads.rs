@@ -106,6 +106,17 @@ pub(super) fn doors(doors: &mut Doors) {
         .with_etag()
         .answers(200, "The thread.", Carries::Json("Thread", examples::thread())),
     );
+    doors.get(
+        "/v1/threads/{id}/sendability",
+        sendability,
+        Doc::new(
+            "getSendability",
+            "What may be sent to the contact now.",
+            "For each identity, in the order in which `auto` tries them: what it takes from you, until when, \
+             and why not more. A reply is refused by the same decision.",
+        )
+        .answers(200, "What may be sent.", Carries::Json("Sendability", examples::sendability())),
+    );
     doors.post(
         "/v1/threads/{id}/read",
         read,
@@ -209,6 +220,14 @@ async fn show(
 ) -> Result<HttpResponse, Problem> {
     let thread = api.hub.thread(&caller, id).await?;
     answer::with_etag(answer::json(200, &thread)?, thread.version)
+}
+
+async fn sendability(
+    caller: Caller<scope::ThreadsRead>,
+    api: Api,
+    PathId(id): PathId<ThreadId>,
+) -> Result<HttpResponse, Problem> {
+    answer::json(200, &api.hub.sendability(&caller, id).await?)
 }
 
 async fn read(

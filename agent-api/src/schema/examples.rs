@@ -76,6 +76,18 @@ pub(crate) fn contact() -> Value {
     })
 }
 
+pub(crate) const OTHER_CONTACT: &str = "con_01KAKB9Q8R000000000000000B";
+
+pub(crate) fn merge() -> Value {
+    json!({
+        "id": "mrg_01KAKB9Q8R000000000000000C", "contact_id": CONTACT, "thread_id": THREAD,
+        "merged_contact_id": OTHER_CONTACT, "merged_thread_id": "thr_01KAKB9Q8R000000000000000D",
+        "proof": "agent", "evidence": {"by": AGENT},
+        "by": {"type": "agent", "id": AGENT, "name": "Anna"}, "why": "Same order number on the telephone.",
+        "at": AT, "undone_at": null, "undone_by": null, "undone_why": null,
+    })
+}
+
 pub(crate) fn message() -> Value {
     json!({
         "id": MESSAGE, "seq": 413, "thread_id": THREAD, "direction": "out",
@@ -116,6 +128,17 @@ pub(crate) fn thread() -> Value {
         "id": THREAD, "contact": contact(), "status": "open", "case_id": CASE, "assignee": AGENT,
         "control": control(), "waiting_since": null, "seq": 413, "last_message": message(), "unread": 0, "last_message_at": AT,
         "created_at": AT, "version": 3,
+    })
+}
+
+pub(crate) fn sendability() -> Value {
+    json!({
+        "auto": null,
+        "identities": [{
+            "identity_id": IDENTITY, "channel": account(), "may_send": "template", "until": null,
+            "content_types": ["template"], "health": "connected", "code": "window_closed",
+            "sentence": "The reply window on whatsapp:106540352242922 is closed: send a template, or wait until the customer writes.",
+        }],
     })
 }
 

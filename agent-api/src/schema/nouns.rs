@@ -225,6 +225,34 @@ fn threads() -> Vec<(&'static str, Value)> {
             ),
         ),
         (
+            "Merge",
+            object(
+                "Two contacts that were joined. Both old ids lead to the survivor until it is undone.",
+                vec![
+                    always("id", id("mrg_", "The merge.")),
+                    always("contact_id", id("con_", "The contact that survives.")),
+                    always("thread_id", id("thr_", "Their thread, which stands for both.")),
+                    always("merged_contact_id", id("con_", "The contact that was merged into them.")),
+                    always("merged_thread_id", id("thr_", "That one's own thread.")),
+                    always(
+                        "proof",
+                        names(
+                            &["link_code", "site_login", "platform", "agent"],
+                            "A code carried over, a site's signed login, the platform's word, or an agent's decision.",
+                        ),
+                    ),
+                    always("evidence", anything("What the proof rests on.")),
+                    always("by", reference("Author")),
+                    always("why", or_null(string("Why, in the words of who did it."))),
+                    always("at", time("When.")),
+                    always("undone_at", or_null(time("Since when it no longer holds."))),
+                    always("undone_by", or_null(reference("Author"))),
+                    always("undone_why", or_null(string("Why it was taken back."))),
+                ],
+            ),
+        ),
+        ("MergePage", page("Merge")),
+        (
             "Thread",
             object(
                 "The one timeline of a contact.",
@@ -252,7 +280,56 @@ fn threads() -> Vec<(&'static str, Value)> {
             ),
         ),
         ("ThreadPage", page("Thread")),
+        (
+            "Sendability",
+            object(
+                "What may be said to a contact now.",
+                vec![
+                    always(
+                        "auto",
+                        or_null(id(
+                            "idn_",
+                            "Where a text to `auto` would go; null when no identity takes one.",
+                        )),
+                    ),
+                    always(
+                        "identities",
+                        list(&reference("IdentitySendability"), "In the order in which `auto` tries them."),
+                    ),
+                ],
+            ),
+        ),
+        ("IdentitySendability", identity_sendability()),
     ]
+}
+
+fn identity_sendability() -> Value {
+    object(
+        "What may be said to an identity now.",
+        vec![
+            always("identity_id", id("idn_", "The identity.")),
+            always("channel", reference("ChannelAccount")),
+            always(
+                "may_send",
+                names(
+                    &["anything", "human_agent", "template", "nothing"],
+                    "What it takes from you. `human_agent`: everything, because a person writes it; the \
+                     platform's tag for that goes with it.",
+                ),
+            ),
+            always("until", or_null(time("Until when that holds; null while nothing ends it."))),
+            always("content_types", list(&string("A type."), "The content types that may be sent now.")),
+            always(
+                "health",
+                names(
+                    &["connected", "degraded", "reauthorise"],
+                    "How its channel account is doing; with `reauthorise` a reply is accepted and held.",
+                ),
+            ),
+            always("code", or_null(string("Why not everything: the code of a refused reply."))),
+            always("sentence", or_null(string("The same in a sentence that says what to do."))),
+        ],
+    )
 }
 
 fn said() -> Vec<(&'static str, Value)> {
@@ -298,6 +375,17 @@ fn said() -> Vec<(&'static str, Value)> {
                     always("id", id("msg_", "The message.")),
                     always("seq", whole("Its number in the thread's log.")),
                     always("thread_id", id("thr_", "Its thread.")),
+                    maybe(
+                        "copied_from",
+                        object(
+                            "Where it was appended, when a merge or its undo shows it here. It is the same message; \
+                             sort by time.",
+                            vec![
+                                always("id", id("thr_", "The thread.")),
+                                always("seq", whole("Its number there.")),
+                            ],
+                        ),
+                    ),
                     always(
                         "direction",
                         names(&["in", "out", "note"], "From the customer, from us, or among ourselves."),

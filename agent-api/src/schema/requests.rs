@@ -138,6 +138,21 @@ fn acts_on_threads() -> Vec<(&'static str, Value)> {
                 ],
             ),
         ),
+        (
+            "MergeContacts",
+            closed(
+                "Who is the same person.",
+                vec![
+                    always("contact", id("con_", "The other contact.")),
+                    maybe(
+                        "survivor",
+                        or_null(id("con_", "Which of the two survives; the older one when it is not said.")),
+                    ),
+                    maybe("why", or_null(text(1, 500, "Why."))),
+                ],
+            ),
+        ),
+        ("UndoMerge", closed("Why it is taken back.", vec![maybe("why", or_null(text(1, 500, "Why.")))])),
         ("Empty", closed("Nothing.", vec![])),
         (
             "NewMessage",

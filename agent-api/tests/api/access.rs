@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use loket_agent_api::{Access, AgentApi, DoorInfo};
 use loket_protocol::agent::Role;
-use loket_protocol::ids::{AgentId, ContactId, EventId, KeyId, ParkedId, ThreadId};
+use loket_protocol::ids::{AgentId, ContactId, EventId, KeyId, MergeId, ParkedId, ThreadId};
 use reqwest::Method;
 use serde_json::json;
 
@@ -16,6 +16,7 @@ fn address(world: &World, door: &DoorInfo) -> String {
     let kinds = [
         ("/v1/threads/", clock.id::<ThreadId>().to_string()),
         ("/v1/contacts/", clock.id::<ContactId>().to_string()),
+        ("/v1/merges/", clock.id::<MergeId>().to_string()),
         ("/v1/events/", clock.id::<EventId>().to_string()),
         ("/v1/agents/", clock.id::<AgentId>().to_string()),
         ("/v1/api-keys/", clock.id::<KeyId>().to_string()),

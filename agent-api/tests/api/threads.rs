@@ -277,7 +277,13 @@ async fn what_cannot_be_sent_is_refused_with_what_could() {
         .go()
         .await;
     assert_eq!((late.status, late.code()), (422, "window_closed"));
-    assert!(!late.body["options"].is_null(), "{}", late.body);
+    assert_eq!(late.body["options"]["when"], "customer_writes", "{}", late.body);
+    let path = format!("/v1/threads/{}/sendability", id(&thread));
+    let told = world.get(&path).bearer(&token).go().await.good();
+    assert_eq!(told["auto"], Value::Null);
+    let one = &told["identities"][0];
+    assert_eq!((&one["may_send"], &one["code"]), (&json!("nothing"), &json!("window_closed")));
+    assert_eq!(one["sentence"], late.body["detail"]);
     assert_eq!(late.body["type"], "urn:loket:problem:window_closed");
     world.end().await;
 }

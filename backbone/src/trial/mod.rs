@@ -2,6 +2,7 @@
 //! that a test has for itself, and a network between them that can fail. Compiled with the feature
 //! `trial`, which only `[dev-dependencies]` ask for.
 
+mod network;
 mod proxy;
 
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use tokio::process::Command;
 
 use crate::random;
 
+pub use network::Scripted;
 pub use proxy::{Flow, Proxy};
 
 /// Set to something where nothing may be skipped.

@@ -30,6 +30,8 @@ pub(super) struct Person {
     pub(super) name_at: Timestamp,
     /// A case is open in the thread.
     pub(super) open: bool,
+    /// How often the thread was merged and split when it was looked up.
+    joins: i64,
     handles: HashSet<Handle>,
     /// `handles` are all of them, not only those that were looked up.
     all_handles: bool,
@@ -101,9 +103,9 @@ impl People {
         self.look_up(tx, &strangers).await
     }
 
-    /// The threads of all of them.
-    pub(super) fn threads(&self) -> impl Iterator<Item = ThreadId> {
-        self.persons.iter().map(|person| person.thread)
+    /// The threads of all of them, each with how often it was merged and split.
+    pub(super) fn threads(&self) -> impl Iterator<Item = (ThreadId, i64)> {
+        self.persons.iter().map(|person| (person.thread, person.joins))
     }
 
     /// How a thread stands, now that nobody else changes it.
@@ -202,6 +204,7 @@ impl People {
                 name: known.name,
                 name_at: known.name_at,
                 open: known.status == ThreadStatus::Open,
+                joins: known.joins,
                 handles: HashSet::new(),
                 all_handles: false,
             });
@@ -279,6 +282,7 @@ impl People {
             name_at: if name.is_some() { at } else { Timestamp::default() },
             name,
             status: ThreadStatus::Resolved,
+            joins: 0,
         };
         contacts::make(tx, &known, channel).await?;
         let mut handles: Vec<Handle> = Vec::new();

@@ -1,9 +1,9 @@
-//! May this be said, and may it be said there? Pure checks before anything is queued.
+//! Is this whole in itself? Pure checks before anything is looked up; what a conversation takes is in
+//! `sendable`.
 
 use loket_protocol::channel::Capabilities;
 use loket_protocol::content::{MEDIA, SENDABLE, is_media};
 use loket_protocol::message::{Attachment, Content};
-use loket_protocol::time::Timestamp;
 use serde_json::Value;
 
 use crate::HubError;
@@ -197,87 +197,11 @@ pub(crate) fn split(
     parts
 }
 
-/// Why a conversation does not take this.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    /// Stable code.
-    pub(crate) code: &'static str,
-    /// What is wrong and what to do.
-    pub(crate) sentence: String,
-}
-
-/// A conversation that might take a reply.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Recipient<'a> {
-    /// The channel, for the sentence.
-    pub(crate) channel: &'a str,
-    /// What it can do; `None` when the channel account is not configured any more.
-    pub(crate) capabilities: Option<&'a Capabilities>,
-    /// It has an address to send to.
-    pub(crate) has_address: bool,
-    /// Since when its reply window runs.
-    pub(crate) window_opened_at: Option<Timestamp>,
-}
-
-/// Does this conversation take this, now? `None`: it does.
-pub(crate) fn refusal(
-    to: &Recipient<'_>,
-    new: &NewReply,
-    by_person: bool,
-    now: Timestamp,
-) -> Option<Refusal> {
-    let channel = to.channel;
-    let no = |code, sentence: String| Some(Refusal { code, sentence });
-    let Some(can) = to.capabilities else {
-        return no("channel_gone", format!("The channel account {channel} is not configured any more."));
-    };
-    if !to.has_address {
-        return no("no_address", format!("There is no address on {channel} that still holds."));
-    }
-    let reaction = new.content.kind == "reaction";
-    if reaction && !can.reactions {
-        return no("channel_cannot", format!("{channel} takes no reactions; write an answer instead."));
-    }
-    for (content, _) in split(&new.content, &new.attachments, can) {
-        if !reaction && !can.content_types.contains(&content.kind) {
-            let instead = can.content_types.join(", ");
-            return no(
-                "channel_cannot",
-                format!("{channel} does not take messages of type {}; it takes {instead}.", content.kind),
-            );
-        }
-    }
-    let chars = new.content.text.as_deref().map_or(0, |text| text.chars().count());
-    if chars > can.text_chars_max {
-        return no(
-            "text_too_long",
-            format!(
-                "The text has {chars} characters and {channel} takes {}; shorten it.",
-                can.text_chars_max
-            ),
-        );
-    }
-    if new.content.kind == "template" || window_is_open(to, can, by_person, now) {
-        return None;
-    }
-    let instead = if can.content_types.iter().any(|kind| kind == "template") {
-        "send a template, or wait until the customer writes"
-    } else {
-        "wait until the customer writes"
-    };
-    no("window_closed", format!("The reply window on {channel} is closed: {instead}."))
-}
-
-fn window_is_open(to: &Recipient<'_>, can: &Capabilities, by_person: bool, now: Timestamp) -> bool {
-    let Some(ordinary) = can.window_ms else { return true };
-    let human = can.human_window_ms.filter(|_| by_person).unwrap_or(ordinary);
-    to.window_opened_at.is_some_and(|opened| now < opened.plus_millis(ordinary.max(human)))
-}
-
 #[cfg(test)]
 mod tests {
     use loket_protocol::ids::{Id as _, MessageId};
     use loket_protocol::message::{Button, ReactionContent, Template};
+    use loket_protocol::time::Timestamp;
 
     use super::*;
     use crate::requests::Target;
@@ -410,63 +334,5 @@ mod tests {
             caption_chars_max: 10,
             reactions: false,
         }
-    }
-
-    fn code(to: &Recipient<'_>, new: &NewReply, by_person: bool, at: i64) -> Option<&'static str> {
-        refusal(to, new, by_person, Timestamp::from_millis(at)).map(|refusal| refusal.code)
-    }
-
-    #[test]
-    fn a_conversation_takes_what_its_channel_takes() {
-        let can = can();
-        let to = Recipient {
-            channel: "messenger:1",
-            capabilities: Some(&can),
-            has_address: true,
-            window_opened_at: Some(Timestamp::from_millis(1)),
-        };
-        let dag = reply(Content::text("Dag!"), vec![]);
-        assert_eq!(code(&to, &dag, true, 2), None);
-        assert_eq!(code(&Recipient { capabilities: None, ..to }, &dag, true, 2), Some("channel_gone"));
-        assert_eq!(code(&Recipient { has_address: false, ..to }, &dag, true, 2), Some("no_address"));
-        let mute = Capabilities { content_types: vec!["image".into()], captions: Vec::new(), ..can.clone() };
-        let caption = reply(Content { kind: "image".into(), ..Content::text("Kijk") }, vec![picture("a")]);
-        assert_eq!(code(&to, &caption, true, 2), None);
-        let without_texts = Recipient { capabilities: Some(&mute), ..to };
-        assert_eq!(code(&without_texts, &caption, true, 2), Some("channel_cannot"), "not even in front");
-        let list = reply(Content { kind: "list".into(), ..Content::text("x") }, vec![]);
-        assert_eq!(code(&to, &list, true, 2), Some("channel_cannot"));
-        assert_eq!(code(&to, &reply(of_kind("reaction"), vec![]), true, 2), Some("channel_cannot"));
-        let long = reply(Content::text("12345678901"), vec![]);
-        assert_eq!(code(&to, &long, true, 2), Some("text_too_long"));
-        // Characters count, not bytes.
-        assert_eq!(code(&to, &reply(Content::text("éééééééééé"), vec![]), true, 2), None);
-    }
-
-    #[test]
-    fn a_window_is_longer_for_a_person_and_never_opens_by_itself() {
-        let can = can();
-        let opened = Some(Timestamp::from_millis(1_000));
-        let dag = reply(Content::text("Dag!"), vec![]);
-        let to = Recipient {
-            channel: "messenger:1",
-            capabilities: Some(&can),
-            has_address: true,
-            window_opened_at: opened,
-        };
-        assert_eq!(code(&to, &dag, false, 999 + DAY), None);
-        assert_eq!(code(&to, &dag, false, 1_000 + DAY), Some("window_closed"));
-        assert_eq!(code(&to, &dag, true, 1_000 + DAY), None);
-        assert_eq!(code(&to, &dag, true, 1_000 + 7 * DAY), Some("window_closed"));
-        let never = Recipient { window_opened_at: None, ..to };
-        assert_eq!(code(&never, &dag, true, 2), Some("window_closed"));
-        let mut types = can.content_types.clone();
-        types.push("template".into());
-        let more = Capabilities { content_types: types, ..can.clone() };
-        let template = reply(of_kind("template"), vec![]);
-        assert_eq!(code(&Recipient { capabilities: Some(&more), ..to }, &template, false, 9 * DAY), None);
-        let always = Capabilities { window_ms: None, ..can.clone() };
-        let to = Recipient { capabilities: Some(&always), ..to };
-        assert_eq!(code(&to, &dag, false, 900 * DAY), None);
     }
 }

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use crate::handoff;
 use crate::idempotency::Begun;
 use crate::requests::{Idempotency, NewReply, Principal, Target, Written};
+use crate::sendability::MaySend;
 use crate::store::contacts::IdentityRow;
 use crate::store::handoffs::{self, Began, Opening};
 use crate::store::log::{self, Entry};
@@ -28,8 +29,9 @@ use crate::store::{Tx, contacts, json as text_of, outbound};
 use crate::{Hub, HubError};
 
 pub(crate) mod check;
+pub(crate) mod sendable;
 
-use check::{Recipient, Refusal};
+use sendable::{Recipient, Refusal};
 
 /// A conversation that was found to take a reply.
 struct Chosen {
@@ -157,34 +159,42 @@ impl Hub {
             code: "no_target",
             sentence: "This contact has no address to answer to yet.".to_owned(),
         });
-        Err(HubError::Unsendable { code, sentence, options: self.options(by, &identities, new) })
+        let options = self.options(by, &identities, new, code);
+        Err(HubError::Unsendable { code, sentence, options })
+    }
+
+    /// A conversation as the decision about it sees it; `name` is that of its channel account.
+    pub(crate) fn recipient<'a>(&'a self, name: &'a str, identity: &IdentityRow) -> Recipient<'a> {
+        Recipient {
+            channel: name,
+            capabilities: self.inner().accounts.get(&identity.channel).map(|account| &account.capabilities),
+            has_address: identity.handles.iter().any(|handle| handle.kind.identifies()),
+            window_opened_at: identity.window_opened_at,
+        }
     }
 
     fn refused(&self, by: &Principal, identity: &IdentityRow, new: &NewReply) -> Option<Refusal> {
         let name = identity.channel.to_string();
-        let to = Recipient {
-            channel: &name,
-            capabilities: self.inner().accounts.get(&identity.channel).map(|account| &account.capabilities),
-            has_address: identity.handles.iter().any(|handle| handle.kind.identifies()),
-            window_opened_at: identity.window_opened_at,
-        };
-        check::refusal(&to, new, by.agent().is_some(), self.inner().clock.now())
+        let to = self.recipient(&name, identity);
+        sendable::refusal(&to, new, by.agent().is_some(), self.inner().clock.now())
     }
 
-    /// What would be possible instead.
-    fn options(&self, by: &Principal, identities: &[IdentityRow], new: &NewReply) -> Value {
+    /// What would be possible instead: the identities that take this as it is, those that take a
+    /// template, and what to wait for.
+    fn options(&self, by: &Principal, identities: &[IdentityRow], new: &NewReply, code: &str) -> Value {
+        let now = self.inner().clock.now();
         let takes = |identity: &&IdentityRow| self.refused(by, identity, new).is_none();
         let others: Vec<IdentityId> = identities.iter().filter(takes).map(|identity| identity.id).collect();
-        let templates: Vec<IdentityId> = identities
-            .iter()
-            .filter(|identity| {
-                self.inner().accounts.get(&identity.channel).is_some_and(|account| {
-                    account.capabilities.content_types.iter().any(|kind| kind == "template")
-                })
-            })
-            .map(|identity| identity.id)
-            .collect();
-        json!({ "identities": others, "template": templates })
+        let takes_templates = |identity: &&IdentityRow| {
+            let name = identity.channel.to_string();
+            let to = self.recipient(&name, identity);
+            let has = to.capabilities.is_some_and(|can| can.takes("template"));
+            has && sendable::standing(&to, by.agent().is_some(), now).may_send != MaySend::Nothing
+        };
+        let templates: Vec<IdentityId> =
+            identities.iter().filter(takes_templates).map(|identity| identity.id).collect();
+        let when = (code == "window_closed").then_some("customer_writes");
+        json!({ "identities": others, "template": templates, "when": when })
     }
 
     async fn write_reply(
@@ -222,6 +232,7 @@ impl Hub {
             id,
             seq,
             thread_id: row.id,
+            copied_from: None,
             direction: Direction::Out,
             author: author(by),
             channel: Some(chosen.account.channel.clone()),
@@ -369,7 +380,7 @@ async fn target_message(
 
 /// Candidates for *auto*: that of the message pointed at, that of the contact's last message, then
 /// the most recently active ones (`design.md` §5).
-fn in_order<'a>(
+pub(crate) fn in_order<'a>(
     identities: &'a [IdentityRow],
     bound: Option<&Message>,
     last: Option<IdentityId>,

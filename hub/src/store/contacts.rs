@@ -145,6 +145,8 @@ pub(crate) struct Known {
     pub(crate) name: Option<String>,
     pub(crate) name_at: Timestamp,
     pub(crate) status: ThreadStatus,
+    /// How often the thread was merged and split.
+    pub(crate) joins: i64,
 }
 
 /// Where a handle leads: to whom, and until when, if it is theirs no longer.
@@ -189,8 +191,8 @@ pub(crate) fn leading(wanted: &[(&ChannelAccount, &Handle)]) -> Statement {
          WHERE h.channel_kind = w.channel_kind AND h.account = w.account AND h.kind = w.kind \
          AND h.value = w.value AND h.retired_at IS NOT NULL) \
          SELECT identity_id AS id, asked, retired_at, NULL AS name, NULL AS name_at, NULL AS contact_id, \
-         NULL AS thread_id, NULL AS status FROM led \
-         UNION ALL SELECT i.id, NULL, NULL, i.name, i.name_at, i.contact_id, t.id, t.status \
+         NULL AS thread_id, NULL AS status, NULL AS joins FROM led \
+         UNION ALL SELECT i.id, NULL, NULL, i.name, i.name_at, i.contact_id, t.id, t.status, t.joins \
          FROM (SELECT DISTINCT identity_id FROM led) l CROSS JOIN identities i CROSS JOIN threads t \
          WHERE i.id = l.identity_id AND t.contact_id = i.contact_id",
     )
@@ -212,6 +214,7 @@ pub(crate) fn led(found: &[Row]) -> Result<Leads, StoreError> {
                 name: row.text_or_none("name")?,
                 name_at: row.time("name_at")?,
                 status: super::threads::status(row, "status")?,
+                joins: row.int("joins")?,
             });
         }
     }

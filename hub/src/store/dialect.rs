@@ -216,6 +216,7 @@ fn claim(path: &Path) -> Result<File, StoreError> {
 /// The schema, one entry a migration; never changed after a release, only added to.
 const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "threads and log", include_str!("migrations/0001_threads_and_log.sql")),
+    (3, "one thread per customer", include_str!("migrations/0003_one_thread_per_customer.sql")),
     (6, "control", include_str!("migrations/0006_control.sql")),
 ];
 

@@ -12,26 +12,34 @@ use loket_protocol::thread::ThreadStatus;
 use super::{ROWS_MAX, Row, StoreError, Tx, Value, listed, rows, sql, threads};
 
 /// Locks threads until the end of the transaction and answers how they stand: nobody changes that from
-/// here on. Nothing is asked, and nothing answered, where there is one writer.
+/// here on. Each comes with how often it was merged and split when it was found; if that has changed, what
+/// was found there may be elsewhere now, and the whole transaction must be done again. Nothing is asked,
+/// and nothing answered, where there is one writer.
 pub(crate) async fn of_threads(
     tx: &mut Tx,
-    ids: impl IntoIterator<Item = ThreadId>,
+    found_in: impl IntoIterator<Item = (ThreadId, i64)>,
 ) -> Result<Vec<(ThreadId, ThreadStatus)>, StoreError> {
     if !tx.is_shared() {
         return Ok(Vec::new());
     }
-    let mut ids: Vec<ThreadId> = ids.into_iter().collect();
-    ids.sort_unstable();
+    let mut found_in: Vec<(ThreadId, i64)> = found_in.into_iter().collect();
+    found_in.sort_unstable();
+    found_in.dedup();
+    let mut ids: Vec<ThreadId> = found_in.iter().map(|(id, _)| *id).collect();
     ids.dedup();
     let mut found = Vec::with_capacity(ids.len());
     for chunk in ids.chunks(ROWS_MAX) {
         let values = chunk.iter().map(|id| (*id).into()).collect();
-        let locked = listed(&["SELECT id, status FROM threads WHERE id IN"], values, "ORDER BY id")
+        let locked = listed(&["SELECT id, status, joins FROM threads WHERE id IN"], values, "ORDER BY id")
             .locking("threads")
             .all(tx)
             .await?;
         for row in &locked {
-            found.push((row.parsed("id")?, threads::status(row, "status")?));
+            let (id, joins): (ThreadId, i64) = (row.parsed("id")?, row.int("joins")?);
+            if found_in.iter().any(|(known, then)| *known == id && *then != joins) {
+                return Err(StoreError::Passing("a merge or an undo came between".to_owned()));
+            }
+            found.push((id, threads::status(row, "status")?));
         }
     }
     Ok(found)
@@ -44,12 +52,12 @@ pub(crate) async fn of_messages(tx: &mut Tx, messages: &[MessageId]) -> Result<(
     Ok(())
 }
 
-/// The threads of the messages that have these provider ids, as far as they are known; none are looked for
-/// where there is one writer.
+/// The threads of the messages that have these provider ids, as far as they are known, for [`of_threads`];
+/// none are looked for where there is one writer.
 pub(crate) async fn threads_named(
     tx: &mut Tx,
     names: &[(&ChannelAccount, &str)],
-) -> Result<Vec<ThreadId>, StoreError> {
+) -> Result<Vec<(ThreadId, i64)>, StoreError> {
     if !tx.is_shared() {
         return Ok(Vec::new());
     }
@@ -65,11 +73,12 @@ pub(crate) async fn threads_named(
             "WITH wanted (kind, account, id) AS (VALUES",
             3,
             values,
-            ") SELECT m.thread_id FROM wanted w CROSS JOIN messages m WHERE m.channel_kind = w.kind \
-             AND m.account = w.account AND m.external_id = w.id \
-             UNION SELECT m.thread_id FROM wanted w CROSS JOIN external_ids e CROSS JOIN messages m \
-             WHERE e.channel_kind = w.kind AND e.account = w.account AND e.external_id = w.id \
-             AND m.id = e.message_id",
+            ") SELECT t.id, t.joins FROM wanted w CROSS JOIN messages m CROSS JOIN threads t \
+             WHERE m.channel_kind = w.kind AND m.account = w.account AND m.external_id = w.id \
+             AND t.id = m.thread_id \
+             UNION SELECT t.id, t.joins FROM wanted w CROSS JOIN external_ids e CROSS JOIN messages m \
+             CROSS JOIN threads t WHERE e.channel_kind = w.kind AND e.account = w.account \
+             AND e.external_id = w.id AND m.id = e.message_id AND t.id = m.thread_id",
         )
         .all(tx)
         .await?;
@@ -79,22 +88,30 @@ pub(crate) async fn threads_named(
 }
 
 /// The threads of some messages; none are looked for where there is one writer.
-pub(crate) async fn threads_of(tx: &mut Tx, messages: &[MessageId]) -> Result<Vec<ThreadId>, StoreError> {
+pub(crate) async fn threads_of(
+    tx: &mut Tx,
+    messages: &[MessageId],
+) -> Result<Vec<(ThreadId, i64)>, StoreError> {
     if !tx.is_shared() || messages.is_empty() {
         return Ok(Vec::new());
     }
     let mut found = Vec::new();
     for chunk in messages.chunks(ROWS_MAX) {
         let values = chunk.iter().map(|id| (*id).into()).collect();
-        let rows =
-            listed(&["SELECT DISTINCT thread_id FROM messages WHERE id IN"], values, "").all(tx).await?;
+        let rows = listed(
+            &["SELECT DISTINCT t.id, t.joins FROM messages m JOIN threads t ON t.id = m.thread_id WHERE m.id IN"],
+            values,
+            "",
+        )
+        .all(tx)
+        .await?;
         found.extend(rows.iter().map(thread).collect::<Result<Vec<_>, _>>()?);
     }
     Ok(found)
 }
 
-fn thread(row: &Row) -> Result<ThreadId, StoreError> {
-    row.parsed("thread_id")
+fn thread(row: &Row) -> Result<(ThreadId, i64), StoreError> {
+    Ok((row.parsed("id")?, row.int("joins")?))
 }
 
 /// Locks something that has no row yet, by its names, until the end of the transaction: whoever else

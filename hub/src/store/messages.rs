@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use loket_protocol::channel::{ChannelAccount, ChannelKind};
 use loket_protocol::delivery::MessageStatus;
+use loket_protocol::event::ThreadPlace;
 use loket_protocol::ids::{AttachmentId, MessageId, ThreadId};
 use loket_protocol::message::{Attachment, Author, AuthorType, Content, Direction, Message, ReplyTo};
 
@@ -82,7 +83,7 @@ pub(crate) fn name_attachments(tx: &Tx, attachments: &mut [Attachment]) {
 }
 
 /// The columns of a message, and which of ours it answers.
-const SELECT: &str = "SELECT m.id, m.thread_id, m.seq, m.direction, m.author_type, m.author_id, \
+const SELECT: &str = "SELECT m.id, m.thread_id, m.seq, m.first_thread_id, m.first_seq, m.direction, m.author_type, m.author_id, \
     m.author_name, m.identity_id, m.channel_kind, m.account, m.external_id, m.content, m.attachments, \
     m.reply_to_external_id, m.reply_to_story_id, m.status, m.status_detail, m.late, m.provider_time, \
     m.created_at, COALESCE(m.reply_to_message_id, a.id, x.message_id) AS answers FROM messages m \
@@ -115,6 +116,10 @@ fn message(row: &Row) -> Result<Message, StoreError> {
         id: row.parsed("id")?,
         seq: row.int("seq")?,
         thread_id: row.parsed("thread_id")?,
+        copied_from: match row.parsed_or_none("first_thread_id")? {
+            Some(id) => Some(ThreadPlace { id, seq: row.int("first_seq")? }),
+            None => None,
+        },
         direction: direction_of(&direction).ok_or_else(|| unreadable("direction")(direction))?,
         author: Author {
             kind: author_type_of(&author_type).ok_or_else(|| unreadable("author_type")(author_type))?,

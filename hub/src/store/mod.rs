@@ -33,6 +33,7 @@ pub(crate) mod handoffs;
 pub(crate) mod idempotency;
 pub(crate) mod inbox;
 pub(crate) mod installation;
+pub(crate) mod joins;
 pub(crate) mod keys;
 pub(crate) mod locks;
 pub(crate) mod log;

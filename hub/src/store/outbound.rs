@@ -410,11 +410,14 @@ pub(crate) async fn of_client(
 
 /// The identity that the contact wrote from last.
 pub(crate) async fn last_heard(conn: &mut Conn, thread: ThreadId) -> Result<Option<IdentityId>, StoreError> {
-    let row = sql(
-        "SELECT identity_id FROM messages WHERE thread_id = $1 AND direction = 'in' ORDER BY seq DESC LIMIT 1",
-    )
-    .bind(thread)
-    .first(conn)
-    .await?;
-    row.map_or(Ok(None), |row| row.parsed_or_none("identity_id"))
+    let last = sql("SELECT identity_id, first_seq FROM messages WHERE thread_id = $1 AND direction = 'in' \
+         ORDER BY seq DESC LIMIT 1");
+    let Some(mut row) = last.bind(thread).first(conn).await? else { return Ok(None) };
+    if row.int_or_none("first_seq")?.is_some() {
+        // A merge showed it here, later than it was said: until the contact writes again, time decides.
+        let last = sql("SELECT identity_id FROM messages WHERE thread_id = $1 AND direction = 'in' \
+             ORDER BY created_at DESC, seq DESC LIMIT 1");
+        row = last.bind(thread).first(conn).await?.unwrap_or(row);
+    }
+    row.parsed_or_none("identity_id")
 }

@@ -551,6 +551,7 @@ values! {
     loket_protocol::ids::EventId => Text, value => value.to_string();
     loket_protocol::ids::ParkedId => Text, value => value.to_string();
     loket_protocol::ids::CallbackId => Text, value => value.to_string();
+    loket_protocol::ids::MergeId => Text, value => value.to_string();
     loket_protocol::ids::VisitorId => Text, value => value.to_string();
     &loket_protocol::channel::ChannelKind => Text, value => value.as_str().to_owned();
 }

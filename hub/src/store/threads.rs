@@ -8,7 +8,7 @@ use loket_protocol::thread::ThreadStatus;
 use loket_protocol::time::Timestamp;
 
 use super::handoffs::{self, Opening};
-use super::{Conn, Row, StoreError, Tx, Value, parts, rows, sql};
+use super::{Conn, Row, StoreError, Tx, Value, listed, parts, rows, sql};
 use crate::requests::ThreadFilter;
 
 /// A thread's row.
@@ -27,12 +27,14 @@ pub(crate) struct ThreadRow {
     pub(crate) last_message_at: Timestamp,
     pub(crate) version: i64,
     pub(crate) created_at: Timestamp,
+    /// The thread that stands for it, once it was merged away.
+    pub(crate) merged_into: Option<ThreadId>,
 }
 
 const SELECT: &str = "SELECT t.id, t.contact_id, t.status, t.case_id, t.assignee, t.seq, \
     t.last_message_id, t.last_message_at, t.version, t.created_at, t.control_holder, t.control_agent, \
     t.control_epoch, t.control_since, t.control_reason, t.control_summary, t.offered_to, t.offered_until, \
-    t.waiting_since FROM threads t ";
+    t.waiting_since, t.merged_into FROM threads t ";
 
 /// A status by its name in a column.
 pub(crate) fn status(row: &Row, column: &str) -> Result<ThreadStatus, StoreError> {
@@ -57,13 +59,47 @@ fn thread(row: &Row) -> Result<ThreadRow, StoreError> {
         last_message_at: row.time("last_message_at")?,
         version: row.int("version")?,
         created_at: row.time("created_at")?,
+        merged_into: row.parsed_or_none("merged_into")?,
     })
 }
 
-/// A thread by its id; in a transaction that writes it stays as it is until the end.
-pub(crate) async fn row(conn: &mut Conn, id: ThreadId) -> Result<Option<ThreadRow>, StoreError> {
-    let row = parts(&[SELECT, "WHERE t.id = $1"]).bind(id).locking("t").first(conn).await?;
-    row.as_ref().map(thread).transpose()
+/// The longest way from a merged thread to the one that stands for it.
+const WAY_MAX: usize = 10_000;
+
+/// A thread by its id, or the one that stands for it once it was merged away; in a transaction that writes
+/// it stays as it is until the end. One that stands for itself only is locked, so that nobody waits for
+/// two threads in an order of their own.
+pub(crate) async fn row(conn: &mut Conn, asked: ThreadId) -> Result<Option<ThreadRow>, StoreError> {
+    let mut id = asked;
+    for _ in 0..WAY_MAX {
+        let living = parts(&[SELECT, "WHERE t.id = $1 AND t.merged_into IS NULL"]);
+        if let Some(found) = living.bind(id).locking("t").first(conn).await? {
+            // The way here may have been taken back while the end of it was waited for.
+            if id == asked || super::joins::root_of(conn, asked).await? == Some(id) {
+                return thread(&found).map(Some);
+            }
+            id = asked;
+            continue;
+        }
+        let away = sql("SELECT merged_into FROM threads WHERE id = $1").bind(id).first(conn).await?;
+        let Some(away) = away else { return Ok(None) };
+        // None: it was taken back just now, and is found the next time.
+        id = away.parsed_or_none("merged_into")?.unwrap_or(id);
+    }
+    Err(StoreError::Damaged(format!(
+        "thread {asked} is merged into one that is merged, and so on without end"
+    )))
+}
+
+/// Threads as they are, merged away or not, in the order of their ids; in a transaction that writes they
+/// are locked in that order.
+pub(crate) async fn as_they_are(
+    conn: &mut Conn,
+    ids: impl IntoIterator<Item = ThreadId>,
+) -> Result<Vec<ThreadRow>, StoreError> {
+    let values = ids.into_iter().map(Into::into).collect();
+    let found = listed(&[SELECT, "WHERE t.id IN"], values, "ORDER BY t.id").locking("t").all(conn).await?;
+    found.iter().map(thread).collect()
 }
 
 /// Where a page of threads goes on: after this time and id, downwards.
@@ -117,7 +153,9 @@ pub(crate) async fn list(
         text.push(
             "AND EXISTS (SELECT 1 FROM messages m WHERE m.thread_id = t.id AND m.direction = 'in' \
              AND m.imported = 0 AND m.seq > COALESCE((SELECT r.seq FROM read_marks r \
-             WHERE r.agent_id = $3 AND r.thread_id = t.id), 0)) ",
+             WHERE r.agent_id = $3 AND r.thread_id = t.id), 0) AND (m.first_seq IS NULL OR m.first_seq > \
+             COALESCE((SELECT r.seq FROM read_marks r WHERE r.agent_id = $3 \
+             AND r.thread_id = m.first_thread_id), 0))) ",
         );
     }
     text.push("ORDER BY t.last_message_at DESC, t.id DESC LIMIT $6");
@@ -134,11 +172,14 @@ pub(crate) async fn list(
 /// The most messages that are counted as unread; an inbox shows no more.
 pub(crate) const UNREAD_MAX: i64 = 1000;
 
-/// How many of the customer's messages came after a reader's mark, at most [`UNREAD_MAX`].
+/// How many of the customer's messages came after a reader's mark, at most [`UNREAD_MAX`]. One that a
+/// merge shows here is read when it was read where it came from.
 pub(crate) async fn unread(conn: &mut Conn, thread: ThreadId, reader: &str) -> Result<i64, StoreError> {
     let row = sql("SELECT COUNT(*) AS n FROM (SELECT 1 FROM messages m WHERE m.thread_id = $1 \
          AND m.direction = 'in' AND m.imported = 0 AND m.seq > COALESCE((SELECT r.seq FROM read_marks r \
-         WHERE r.agent_id = $2 AND r.thread_id = $1), 0) LIMIT $3) c")
+         WHERE r.agent_id = $2 AND r.thread_id = $1), 0) AND (m.first_seq IS NULL OR m.first_seq > \
+         COALESCE((SELECT r.seq FROM read_marks r WHERE r.agent_id = $2 \
+         AND r.thread_id = m.first_thread_id), 0)) LIMIT $3) c")
     .bind(thread)
     .bind(reader)
     .bind(UNREAD_MAX)

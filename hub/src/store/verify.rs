@@ -103,6 +103,48 @@ pub(crate) const QUESTIONS: &[Question] = questions! {
     "V3", "message {a} has seq {b} of thread {c}, and the log has no such entry",
     lacks("m.id", "CAST(m.seq AS TEXT)", "m.thread_id", from "messages m",
         there "log l WHERE l.thread_id = m.thread_id AND l.thread_seq = m.seq");
+    // Merges and their undoing: each message is shown in one place, which an entry gave it.
+    "V3", "a copy of message {c} stands at {b} in thread {a}, and the log has no such entry",
+    lacks("c.thread_id", "CAST(c.seq AS TEXT)", "c.message_id", from "copies c",
+        there "log l WHERE l.thread_id = c.thread_id AND l.thread_seq = c.seq AND l.type = 'message.copied'");
+    "V3", "entry {b} of thread {a} is a copy, and of what is not kept",
+    lacks("l.thread_id", "CAST(l.thread_seq AS TEXT)", "''", from "log l", if "l.type = 'message.copied'",
+        there "copies c WHERE c.thread_id = l.thread_id AND c.seq = l.thread_seq");
+    "V3", "entry {b} of thread {a} is a copy of message {c}, and does not point at where it was appended",
+    text("SELECT c.thread_id AS a, CAST(c.seq AS TEXT) AS b, c.message_id AS c FROM copies c \
+     JOIN messages m ON m.id = c.message_id JOIN log l ON l.thread_id = c.thread_id AND l.thread_seq = c.seq \
+     WHERE l.data NOT LIKE '%\"original\":{\"seq\":' || CAST(COALESCE(m.first_seq, m.seq) AS TEXT) || \
+     ',\"thread_id\":\"' || COALESCE(m.first_thread_id, m.thread_id) || '\"}%'");
+    "V3", "a copy in thread {a} at {b} is of message {c}, which is not there",
+    lacks("c.thread_id", "CAST(c.seq AS TEXT)", "c.message_id", from "copies c",
+        there "messages m WHERE m.id = c.message_id");
+    "V3", "message {a} is shown in thread {b} at {c}, where no copy put it",
+    lacks("m.id", "m.thread_id", "CAST(m.seq AS TEXT)", from "messages m", if "m.first_thread_id IS NOT NULL",
+        there "copies c WHERE c.thread_id = m.thread_id AND c.seq = m.seq AND c.message_id = m.id");
+    "V3", "message {a} was appended to thread {b} at {c}, and the log has no such entry",
+    lacks("m.id", "m.first_thread_id", "CAST(m.first_seq AS TEXT)",
+        from "messages m", if "m.first_thread_id IS NOT NULL",
+        there "log l WHERE l.thread_id = m.first_thread_id AND l.thread_seq = m.first_seq");
+    "V3", "message {a} came through identity {b} and is shown in thread {c}, which is somebody else's",
+    text("SELECT m.id AS a, m.identity_id AS b, m.thread_id AS c FROM messages m \
+     JOIN identities i ON i.id = m.identity_id JOIN threads t ON t.id = m.thread_id \
+     WHERE t.contact_id <> i.contact_id");
+    "V3", "message {a} is shown in thread {b}, for which another one stands",
+    text("SELECT m.id AS a, t.id AS b, '' AS c FROM threads t JOIN messages m ON m.thread_id = t.id \
+     WHERE t.merged_into IS NOT NULL");
+    "V3", "identity {a} is of contact {b}, for whom another one stands",
+    text("SELECT i.id AS a, i.contact_id AS b, '' AS c FROM threads t JOIN identities i \
+     ON i.contact_id = t.contact_id WHERE t.merged_into IS NOT NULL");
+    "V3", "thread {a} was merged into {b}, and no merge that holds says so",
+    lacks("t.id", "t.merged_into", "''", from "threads t", if "t.merged_into IS NOT NULL",
+        there "merges m WHERE m.merged_thread_id = t.id AND m.thread_id = t.merged_into AND m.undone_at IS NULL");
+    "V3", "merge {a} holds, and its thread {b} stands for itself",
+    lacks("m.id", "m.merged_thread_id", "''", from "merges m", if "m.undone_at IS NULL",
+        there "threads t WHERE t.id = m.merged_thread_id AND t.merged_into = m.thread_id");
+    "V3", "merge {a} is not told in the log of thread {b}",
+    lacks("m.id", "m.thread_id", "''", from "merges m",
+        there "log l WHERE l.thread_id = m.thread_id AND l.type = 'contact.merged' \
+        AND l.data LIKE '%' || m.id || '%'");
     // Order. The time is the connector's own when the item came in; it was safe on the bus at most
     // 2 s later (`PUBLISH_DEADLINE`), and two that came nearer than that may have been accepted in
     // either order. What was parked and read later, and what a provider imported, has no order.
@@ -164,7 +206,7 @@ pub(crate) const QUESTIONS: &[Question] = questions! {
     "V6", "part {b} of message {a} was sent again {c} times, and fewer decisions to do so are written down",
     text("SELECT o.message_id AS a, CAST(o.part AS TEXT) AS b, CAST(o.resends AS TEXT) AS c FROM outbound o \
      JOIN messages m ON m.id = o.message_id WHERE o.resends > 0 AND o.resends > \
-     (SELECT COUNT(*) FROM log l WHERE l.thread_id = m.thread_id AND l.type = 'message.unconfirmed' \
+     (SELECT COUNT(*) FROM log l WHERE l.type = 'message.unconfirmed' \
      AND l.data LIKE '%' || m.id || '%') + (SELECT COUNT(*) FROM audit u WHERE u.act = 'outbound.resent' \
      AND u.object = m.id)");
     "V8", "a status of provider id {a} belongs to message {b}, which is not there",
@@ -204,8 +246,9 @@ pub(crate) const QUESTIONS: &[Question] = questions! {
      WHERE offered_to IS NOT NULL AND control_holder <> 'waiting'");
     "V9", "message {a} of thread {b} was said by a bot while control was with: {c}",
     text("SELECT x.id AS a, x.thread_id AS b, COALESCE(x.holder, 'nobody') AS c FROM (SELECT m.id, m.thread_id, \
-     (SELECT h.holder FROM handoffs h WHERE h.thread_id = m.thread_id AND h.seq < m.seq \
-     ORDER BY h.seq DESC LIMIT 1) AS holder FROM messages m WHERE m.author_type = 'bot') x \
+     (SELECT h.holder FROM handoffs h WHERE h.thread_id = COALESCE(m.first_thread_id, m.thread_id) \
+     AND h.seq < COALESCE(m.first_seq, m.seq) ORDER BY h.seq DESC LIMIT 1) AS holder \
+     FROM messages m WHERE m.author_type = 'bot') x \
      WHERE COALESCE(x.holder, '') <> 'bot'");
     // Parked items.
     "V10", "parked item {a} ({b}) has no inbox key: a repeat would park it again",
@@ -227,7 +270,7 @@ pub(crate) const QUESTIONS: &[Question] = questions! {
     shared("contact_id", "''", from "threads", by "contact_id");
     "references", "contact {a} has no identity",
     lacks("c.id", "''", "''", from "contacts c",
-        there "identities i WHERE i.contact_id = c.id");
+        there "identities i WHERE i.contact_id = c.id OR i.made_with = c.id");
     "references", "identity {a} is of contact {b}, who is not there",
     lacks("i.id", "i.contact_id", "''", from "identities i",
         there "contacts c WHERE c.id = i.contact_id");
@@ -443,13 +486,19 @@ pub(crate) async fn log_page(conn: &mut Conn, after: i64, limit: u32) -> Result<
     found.iter().map(read).collect()
 }
 
-/// Thread and seq of these messages; at most `ROWS_MAX`.
+/// Thread and seq of these messages, of each all places that it ever had; at most `ROWS_MAX`.
 pub(crate) async fn places(
     conn: &mut Conn,
     messages: &[String],
 ) -> Result<Vec<(String, String, i64)>, StoreError> {
     let ids = messages.iter().map(String::as_str);
-    let found = of_ids(conn, &["SELECT id, thread_id, seq FROM messages WHERE id IN"], ids, "").await?;
+    let mut found =
+        of_ids(conn, &["SELECT id, thread_id, seq FROM messages WHERE id IN"], ids.clone(), "").await?;
+    let first = &["SELECT id, first_thread_id AS thread_id, first_seq AS seq FROM messages \
+        WHERE first_seq IS NOT NULL AND id IN"];
+    found.extend(of_ids(conn, first, ids.clone(), "").await?);
+    let copies = &["SELECT message_id AS id, thread_id, seq FROM copies WHERE message_id IN"];
+    found.extend(of_ids(conn, copies, ids, "").await?);
     found.iter().map(|row| Ok((row.text("id")?, row.text("thread_id")?, row.int("seq")?))).collect()
 }
 

@@ -4,6 +4,7 @@
 mod desk;
 mod handing;
 mod live;
+mod merging;
 mod outcomes;
 mod people;
 mod processes;

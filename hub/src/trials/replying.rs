@@ -6,10 +6,11 @@ use loket_protocol::event::EventType;
 use loket_protocol::message::{Content, Direction, ReactionContent};
 use loket_protocol::outbound::OutboundMessage;
 use loket_protocol::thread::ThreadStatus;
+use serde_json::json;
 
 use super::world::{Customer, DAY_MS, World, messenger, picture, says, site, whatsapp};
-use crate::HubError;
 use crate::requests::{Idempotency, NewReply, Target, Written};
+use crate::{HubError, MaySend};
 
 fn idem(key: &str, fingerprint: &str) -> Idempotency {
     Idempotency {
@@ -150,7 +151,7 @@ async fn text_and_pictures_are_parts_in_order_in_one_lane() {
     assert_eq!(message.status, Some(MessageStatus::Sent));
     assert_eq!(message.external_id.as_deref(), Some("wamid.0"));
     let detail = message.status_detail.expect("a detail");
-    assert_eq!(detail["external_ids"], serde_json::json!(["wamid.1", "wamid.2"]));
+    assert_eq!(detail["external_ids"], json!(["wamid.1", "wamid.2"]));
 }
 
 #[tokio::test]
@@ -231,7 +232,7 @@ async fn auto_goes_to_the_most_recent_address_that_takes_it() {
     let refused = world.reply(&agent, anna, bound).await.expect_err("refused");
     assert_eq!(code(&refused), "channel_cannot");
     let HubError::Unsendable { options, .. } = refused else { panic!("unsendable") };
-    assert_eq!(options["identities"], serde_json::json!([anna.identity]));
+    assert_eq!(options["identities"], json!([anna.identity]));
     let long = world.reply(&agent, anna, says(&"x".repeat(3000))).await.expect("accepted");
     assert_eq!(long.identity_id, Some(anna.identity));
     let longer = world.reply(&agent, anna, says(&"x".repeat(5000))).await.expect_err("refused");
@@ -255,7 +256,8 @@ async fn a_closed_window_is_refused_with_what_is_possible() {
     let refused = world.reply(&world.agent(), anna, says("Te laat")).await.expect_err("refused");
     assert_eq!(code(&refused), "window_closed");
     let HubError::Unsendable { options, .. } = refused else { panic!("unsendable") };
-    assert_eq!(options["template"], serde_json::json!([anna.identity]));
+    assert_eq!(options["template"], json!([anna.identity]));
+    assert_eq!((&options["identities"], &options["when"]), (&json!([]), &json!("customer_writes")));
     assert!(world.told(anna.thread).await.is_empty(), "nothing was queued");
     // A person may still write to Messenger, a bot may not.
     let page = world.customer(&messenger(), Handle::new(HandleKind::Psid, "7002")).await;
@@ -266,6 +268,42 @@ async fn a_closed_window_is_refused_with_what_is_possible() {
         code(&world.reply(&world.bot(), page, says("Sorry")).await.expect_err("refused")),
         "window_closed"
     );
+}
+
+#[tokio::test]
+async fn what_may_be_sent_is_told_by_the_decision_that_refuses() {
+    let world = World::new().await;
+    let anna = world.anna().await;
+    let (agent, bot) = (world.agent(), world.bot());
+    let now = world.clock.now();
+    let page = also_on_messenger(&world, anna, now.as_millis()).await;
+    let told = async |by| {
+        let told = world.hub.sendability(by, anna.thread).await.expect("told");
+        let each: Vec<_> = told.identities.iter().map(|one| (one.identity_id, one.may_send)).collect();
+        (told.auto, each, told.identities)
+    };
+    let (auto, each, all) = told(&agent).await;
+    assert_eq!(auto, Some(page.identity));
+    assert_eq!(each, [(page.identity, MaySend::Anything), (anna.identity, MaySend::Anything)]);
+    assert_eq!(all[0].until, Some(now.plus_millis(DAY_MS)));
+    assert!(all[1].content_types.contains(&"list".to_owned()));
+    world.later(u64::try_from(DAY_MS).expect("positive") + 1_000);
+    let (auto, each, all) = told(&agent).await;
+    assert_eq!(auto, Some(page.identity), "a person may still write there");
+    assert_eq!(each, [(page.identity, MaySend::HumanAgent), (anna.identity, MaySend::Template)]);
+    assert_eq!(all[0].until, Some(now.plus_millis(7 * DAY_MS)));
+    assert_eq!(
+        (all[1].code.as_deref(), &all[1].content_types[..]),
+        (Some("window_closed"), &["template".to_owned()][..])
+    );
+    assert_eq!(world.says(&agent, anna, "Sorry").await.identity_id, Some(page.identity));
+    let (auto, each, _) = told(&bot).await;
+    assert_eq!(auto, None);
+    assert_eq!(each, [(page.identity, MaySend::Nothing), (anna.identity, MaySend::Template)]);
+    let refused = world.reply(&bot, anna, says("Te laat")).await.expect_err("refused");
+    assert_eq!(code(&refused), "window_closed");
+    let HubError::Unsendable { options, .. } = refused else { panic!("unsendable") };
+    assert_eq!(options["template"], json!([anna.identity]));
 }
 
 #[tokio::test]

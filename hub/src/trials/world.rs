@@ -153,6 +153,7 @@ impl World {
             name: Some("Anna".to_owned()),
             name_at: now,
             status: ThreadStatus::Open,
+            joins: 0,
         };
         contacts::make(&mut tx, &known, channel).await.expect("made");
         contacts::add_handles(&mut tx, channel, known.identity, &[handle]).await.expect("named");

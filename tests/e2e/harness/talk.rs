@@ -13,6 +13,9 @@ use super::{AgentClient, Simulator, World};
 
 /// What is not accepted is said again so soon.
 const AGAIN: Duration = Duration::from_millis(25);
+/// How long the same thing may be said again: longer than what holds a conversation up after a crash, with
+/// the machine busy. Beyond it something stands still, and the test says what it was told last.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What was accepted: it must be in its thread, once.
 #[derive(Debug, Default)]
@@ -81,13 +84,14 @@ impl Talk {
     /// The same request until it is answered well, as a client does that has lost the answer.
     async fn until_accepted(&self, path: &str, key: &str, body: &Value) {
         let mut again = tokio::time::interval(AGAIN);
+        let end = tokio::time::Instant::now() + PATIENCE;
         loop {
             again.tick().await;
             match self.agent.try_post(path, key, body).await {
                 Some((200 | 201, _)) => return,
                 // Away, too busy, or the first one is still under way.
-                None | Some((409 | 500.., _)) => {}
-                Some((status, problem)) => panic!("{path}: {status} {problem}"),
+                None | Some((409 | 500.., _)) if tokio::time::Instant::now() < end => {}
+                refused => panic!("{path}, {key}: not accepted, at last {refused:?}"),
             }
         }
     }
@@ -106,7 +110,13 @@ pub(crate) async fn riddles(meta: Meta, name: String, pause: Duration, stop: Can
         let riddle = json!({"from": "31600000777", "id": id, "timestamp": "1795253400", "type": "hologram",
             "hologram": {"shape": "cube"}});
         let body = Meta::whatsapp("31600000777", &riddle).to_string();
-        while meta.post("whatsapp", body.clone()).await != Some(200) {
+        let end = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let answer = meta.post("whatsapp", body.clone()).await;
+            if answer == Some(200) {
+                break;
+            }
+            assert!(tokio::time::Instant::now() < end, "{id}: not accepted, at last {answer:?}");
             again.tick().await;
         }
         promised.from_customers.push(id);

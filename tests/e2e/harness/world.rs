@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use super::ground::Ground;
@@ -16,6 +17,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How long several processes must look at rest: what one of them says of the bus is right within a
 /// second (`reliability-contract` §9, B13), because what is on its way to another is nowhere meanwhile.
 const REST: Duration = Duration::from_millis(1200);
+/// How long anybody here waits for an answer: longer than any limit of the program's own, so that nothing
+/// that it does not answer holds a test up for ever.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 /// What the role `connectors` serves.
 const PUBLIC: [&str; 2] = ["/callbacks", "/webchat"];
 
@@ -43,9 +47,19 @@ pub(crate) struct World {
     simulator_port: u16,
 }
 
-/// A port that was free a moment ago.
+/// A port for a process that will be away now and then: free, never given out here before, and below those
+/// that the kernel gives to connections and to whoever asks for any port, because one of these may sit on it
+/// when the process comes back.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 10_000).expect("small");
+    loop {
+        let turn = NEXT.fetch_add(1, Ordering::Relaxed) % 10_000;
+        let port = 22_000 + (first + turn) % 10_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 impl World {
@@ -72,7 +86,7 @@ impl World {
             ground: Ground::new(kind, folder.path()).await,
             folder,
             options,
-            http: reqwest::Client::builder().no_proxy().build().expect("a client"),
+            http: reqwest::Client::builder().no_proxy().timeout(ANSWER_LIMIT).build().expect("a client"),
             passwords: Vec::new(),
             simulator: None,
             simulator_port,

@@ -62,6 +62,7 @@ async fn somebody(tx: &mut Tx) -> Known {
         name: None,
         name_at: Timestamp::default(),
         status: ThreadStatus::Resolved,
+        joins: 0,
     };
     contacts::make(tx, &known, &channel()).await.unwrap();
     known
@@ -340,6 +341,7 @@ fn words(id: MessageId, thread: ThreadId, seq: i64, identity: IdentityId, conten
         id,
         seq,
         thread_id: thread,
+        copied_from: None,
         direction: Direction::In,
         author: Author { kind: AuthorType::Contact, id: None, name: None },
         channel: Some(channel()),

@@ -331,6 +331,7 @@ fn append(hub: &mut Kept, visitor: VisitorId, id: MessageId, fill: impl FnOnce(&
         id,
         seq,
         thread_id: clock.id::<ThreadId>(),
+        copied_from: None,
         direction: Direction::In,
         author: Author { kind: AuthorType::Contact, id: Some("con_1".to_owned()), name: None },
         channel: Some(ChannelAccount {

@@ -1,6 +1,15 @@
-//! Outgoing HTTP with limits. Every client that Loket uses is made here.
+//! Outgoing HTTP with limits. Every client that Loket uses is made here: [`client`] for addresses that
+//! the operator configured, [`Guarded`] for every address that comes from outside.
 
 use std::time::Duration;
+
+mod guarded;
+mod rules;
+#[cfg(test)]
+mod trials;
+
+pub use guarded::{Address, Answer, Call, Failed, Failure, Guarded, Network, Phases, System};
+pub use rules::{Refusal, Rules, URL_BYTES_MAX};
 
 /// The limits of one kind of call (`reliability-contract` §12).
 #[derive(Clone, Copy, Debug)]
