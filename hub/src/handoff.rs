@@ -259,6 +259,7 @@ impl Hub {
             Begun::Before { status, body } => return Ok(Written::Replayed { status, body }),
         };
         let row = threads::row(&mut tx, thread).await?.ok_or(HubError::NotFound("thread"))?;
+        let thread = row.id;
         let asked = Asked { actor, verb: new.verb, to: new.to.unwrap_or(Successor::Queue), epoch: new.epoch };
         let now = Turn::of(&row.control);
         let made = match new.epoch {
