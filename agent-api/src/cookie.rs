@@ -49,7 +49,7 @@ fn cookie(value: &str, seconds: i64) -> Cookie<'_> {
 }
 
 /// The cookie of a session that has just begun and ends at the latest after so many seconds.
-pub(crate) fn of_session<'a>(token: &'a Secret, seconds: i64) -> Cookie<'a> {
+pub(crate) fn of_session(token: &Secret, seconds: i64) -> Cookie<'_> {
     cookie(token.expose(), seconds)
 }
 
@@ -95,7 +95,7 @@ pub(crate) fn has_own_origin(req: &HttpRequest, listed: &[String]) -> bool {
     if listed.iter().any(|known| known == origin) {
         return true;
     }
-    let authority = req.uri().authority().map(|authority| authority.as_str());
+    let authority = req.uri().authority().map(actix_web::http::uri::Authority::as_str);
     let Some(host) = only(req.headers(), &header::HOST).or(authority).filter(|host| !host.is_empty()) else {
         return false;
     };

@@ -22,7 +22,7 @@ use crate::schema::examples;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Login {
+struct Credentials {
     login: String,
     password: String,
     #[serde(default)]
@@ -75,7 +75,7 @@ async fn log_in(
     _: Anyone,
     api: Api,
     req: HttpRequest,
-    Body(body): Body<Login>,
+    Body(body): Body<Credentials>,
 ) -> Result<HttpResponse, Problem> {
     if body.cookie && !cookie::is_own_page(&req, &api.settings.allowed_origins) {
         return Err(Problem::of(Code::Forged));

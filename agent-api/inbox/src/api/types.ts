@@ -19,4 +19,5 @@ export type PresenceState = Schemas["PresenceState"];
 export type Problem = Schemas["Problem"];
 export type Sendability = Schemas["Sendability"];
 export type ServerFrame = Schemas["ServerFrame"];
+export type Suggestion = Schemas["Suggestion"];
 export type Thread = Schemas["Thread"];

@@ -256,6 +256,14 @@ export const en = {
   "join.undo.title": "Take this apart again?",
   "join.undo.what": "Each side has again what was its own, and what came through its addresses since.",
 
+  "join.perhaps": "Perhaps the same person",
+  "claim.title": "Says of themselves",
+  "claim.what": "Nobody has proven this; it joins nobody and addresses nothing.",
+  "claim.unproven": "unproven",
+  "claim.name": "Name",
+  "claim.email": "Mail",
+  "claim.phone": "Telephone",
+
   "link.make": "Make a {channel} link",
   "link.made": "Whoever sends what this {channel} link holds is this customer there, too. It works once, for another {left}.",
   "link.insert": "Put into the answer",

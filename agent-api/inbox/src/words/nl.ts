@@ -258,6 +258,14 @@ export const nl: Record<Word, string> = {
   "join.undo.title": "Dit weer uit elkaar halen?",
   "join.undo.what": "Elke kant heeft weer wat van haar was, en wat sindsdien via haar adressen kwam.",
 
+  "join.perhaps": "Misschien dezelfde persoon",
+  "claim.title": "Zegt van zichzelf",
+  "claim.what": "Niemand heeft dit bewezen; het voegt niemand samen en adresseert niets.",
+  "claim.unproven": "onbewezen",
+  "claim.name": "Naam",
+  "claim.email": "Mail",
+  "claim.phone": "Telefoon",
+
   "link.make": "Een {channel}-link maken",
   "link.made": "Wie verstuurt wat deze {channel}-link bevat, is ook daar deze klant. Hij werkt één keer, nog {left}.",
   "link.insert": "In het antwoord zetten",
