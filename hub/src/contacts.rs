@@ -9,7 +9,7 @@ use loket_protocol::time::Timestamp;
 use crate::error::HubError;
 use crate::hub::{Hub, Inner};
 use crate::store::contacts::{self, ContactRow, IdentityRow};
-use crate::store::{Conn, StoreError, joins, threads};
+use crate::store::{Conn, StoreError, claims, joins, threads};
 
 impl Hub {
     /// A contact with all their identities; by the id of one that was merged away the survivor.
@@ -20,7 +20,12 @@ impl Hub {
         let row = threads::row(&mut reader, thread).await?.ok_or(HubError::NotFound("contact"))?;
         let id = row.contact_id;
         let mut found = inner.contact_views(&mut reader, &[id]).await?;
-        found.remove(&id).ok_or(HubError::NotFound("contact"))
+        let mut contact = found.remove(&id).ok_or(HubError::NotFound("contact"))?;
+        for (identity, claim) in claims::of_contact(&mut reader, id).await? {
+            let own = contact.identities.iter_mut().find(|own| own.id == identity);
+            own.map(|own| own.claims.push(claim));
+        }
+        Ok(contact)
     }
 }
 
@@ -65,6 +70,7 @@ impl Inner {
             name: row.name,
             window_closes_at,
             last_message_at: row.last_message_at,
+            claims: Vec::new(),
         }
     }
 

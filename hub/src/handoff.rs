@@ -7,7 +7,7 @@ use loket_protocol::handoff::{
     Actor, Asked, Control, Holder, Refusal, Successor, Turn, Verb, decide, reason,
 };
 use loket_protocol::ids::{AgentId, CaseId, ThreadId};
-use loket_protocol::message::{Author, AuthorType};
+use loket_protocol::message::{Author, AuthorType, Content};
 use loket_protocol::thread::{Thread, ThreadStatus};
 use serde_json::json;
 
@@ -21,8 +21,12 @@ use crate::store::threads::{self, ThreadRow};
 use crate::store::{StoreError, Tx, agents, log};
 use crate::{Hub, HubError};
 
+mod words;
+
 /// The longest summary, in characters.
 const SUMMARY_CHARS_MAX: usize = 2_000;
+/// What a button that asks for a person carries, on any channel.
+const PERSON_PAYLOAD: &str = "loket:person";
 /// The longest reason, in bytes.
 const REASON_BYTES_MAX: usize = 32;
 
@@ -40,6 +44,15 @@ impl House {
     /// Whether a bot answers first, and takes back what is released.
     pub(crate) fn has_bot(&self) -> bool {
         self.settings.bot_first
+    }
+
+    /// Whether a customer asks for a person, in their words or by a button.
+    pub(crate) fn is_asked_for_a_person(&self, content: &Content) -> bool {
+        content.payload.as_deref() == Some(PERSON_PAYLOAD)
+            || content
+                .text
+                .as_deref()
+                .is_some_and(|text| words::ask_for_a_person(text, &self.settings.phrases))
     }
 
     /// A case that a customer's message begins. Nobody answers a late one by itself.
@@ -202,6 +215,27 @@ pub(crate) async fn echoed(tx: &mut Tx, thread: ThreadId, by: Option<&str>) -> R
         reason: reason::ECHOED.to_owned(),
         summary: None,
         by: Author { id: by.map(str::to_owned), ..house() },
+    };
+    carry(tx, &row, &change).await?;
+    Ok(())
+}
+
+/// The customer asks for a person: a bot answers no longer. With a person, or waiting for one, they have
+/// what they ask for.
+pub(crate) async fn asked_for(tx: &mut Tx, thread: ThreadId, by: &Author) -> Result<(), StoreError> {
+    let row = threads::row(tx, thread)
+        .await?
+        .ok_or_else(|| StoreError::Constraint("there is no such thread".to_owned()))?;
+    let now = Turn::of(&row.control);
+    if now.holder != Holder::Bot {
+        return Ok(());
+    }
+    let change = Change {
+        asked: Asked { actor: Actor::House, verb: Verb::Pass, to: Successor::Queue, epoch: None },
+        to: now.next(Holder::Waiting, None, None),
+        reason: reason::ASKED.to_owned(),
+        summary: None,
+        by: by.clone(),
     };
     carry(tx, &row, &change).await?;
     Ok(())

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use crate::idempotency::Begun;
 use crate::replies::author;
 use crate::requests::{Idempotency, NewMerge, PAGE_MAX, Page, Principal, Written};
+use crate::store::handoffs;
 use crate::store::joins::{self, Moved, Placed, SeqMark, Shown};
 use crate::store::log::{self, Entry};
 use crate::store::threads::{self, Growth, ThreadRow, Waiting};
@@ -227,11 +228,9 @@ pub(crate) async fn join(
     };
     joins::keep(tx, &merge).await?;
     let first = vec![(EventType::ContactMerged, text_of(&told(&merge))?)];
-    let carried = Carried {
-        opens: merged.status == ThreadStatus::Open && survivor.status == ThreadStatus::Resolved,
-        waiting: merged.waiting_since.map_or(Waiting::Same, Waiting::Begins),
-    };
-    append_copies(tx, &merge, &survivor, first, &shown, carried, Numbers::default()).await?;
+    let opens = merged.status == ThreadStatus::Open && survivor.status == ThreadStatus::Resolved;
+    append_copies(tx, &merge, &survivor, first, &shown, opens, Numbers::default()).await?;
+    handoffs::wait_together(tx, merged.id, survivor.id).await?;
     for identity in &moved {
         tell_of(tx, EventType::IdentityLinked, &merge, merge.contact_id, identity).await?;
     }
@@ -293,8 +292,7 @@ async fn split(
     }
     let waits = whole.status == ThreadStatus::Open && own.status == ThreadStatus::Resolved;
     let opens = waits && since.iter().any(|shown| shown.incoming);
-    let carried = Carried { opens, waiting: Waiting::Same };
-    append_copies(tx, &merge, &own, Vec::new(), &since, carried, numbers).await?;
+    append_copies(tx, &merge, &own, Vec::new(), &since, opens, numbers).await?;
     for identity in &moved {
         tell_of(tx, EventType::IdentityUnlinked, &merge, whole.contact_id, identity).await?;
         tell_of(tx, EventType::IdentityLinked, &merge, own.contact_id, identity).await?;
@@ -371,27 +369,19 @@ impl Numbers {
     }
 }
 
-/// What of the other side's state comes along.
-#[derive(Clone, Copy)]
-struct Carried {
-    /// A case that is open there opens one here.
-    opens: bool,
-    /// Somebody who waits there waits here; who answers stays this thread's own affair.
-    waiting: Waiting,
-}
-
-/// Appends to a thread what came about, then a copy entry for each message, and shows the messages there.
+/// Appends to a thread what came about, then a copy entry for each message, and shows the messages there. A
+/// case that waits on the other side opens one here.
 async fn append_copies(
     tx: &mut Tx,
     merge: &Merge,
     to: &ThreadRow,
     first: Vec<(EventType, String)>,
     messages: &[Shown],
-    carried: Carried,
+    opens: bool,
     mut numbers: Numbers,
 ) -> Result<(), StoreError> {
     let mut written = first;
-    if carried.opens {
+    if opens {
         let case: CaseId = tx.id();
         desk::set_status(tx, to.id, ThreadStatus::Open, Some(case)).await?;
         let data = json!({
@@ -401,13 +391,8 @@ async fn append_copies(
     }
     let total = i64::try_from(written.len() + messages.len()).unwrap_or(i64::MAX);
     if total > 0 {
-        let growth = Growth {
-            thread: to.id,
-            entries: total,
-            last_message: None,
-            opens: None,
-            waiting: carried.waiting,
-        };
+        let growth =
+            Growth { thread: to.id, entries: total, last_message: None, opens: None, waiting: Waiting::Same };
         let drawn = threads::grow(tx, &[growth]).await?;
         let mut next = drawn.first().map_or(1, |drawn| drawn.first);
         let mut entries = Vec::with_capacity(written.len() + messages.len());

@@ -32,6 +32,7 @@ mod settings;
 mod signals;
 mod standing;
 mod store;
+mod suggestions;
 mod sweeps;
 mod threads;
 mod tokens;

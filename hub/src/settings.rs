@@ -28,6 +28,8 @@ pub struct HandoffSettings {
     /// A bot answers new cases first, and takes back what an agent releases: a program with a key of the
     /// role bot.
     pub bot_first: bool,
+    /// Further words by which customers ask for a person, beside those that the house knows.
+    pub phrases: Vec<String>,
 }
 
 /// Where state of record is.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use loket_protocol::asks::{Signal, SignalReply, VisitorWake};
 use loket_protocol::contact::HandleKind;
 use loket_protocol::event::LiveSignal;
-use loket_protocol::ids::{ThreadId, VisitorId};
+use loket_protocol::ids::{AgentId, ThreadId, VisitorId};
 use loket_protocol::topics::SIGNALS;
 
 use crate::requests::Principal;
@@ -38,6 +38,15 @@ impl Hub {
             let external_id = identity.last_external_id.clone();
             self.signal(Signal::Typing { channel: identity.channel, to, on, external_id }).await;
         }
+        Ok(())
+    }
+
+    /// Tells colleagues that an agent has a thread open before them, or no longer. Best effort.
+    pub async fn looking(&self, agent: AgentId, thread: ThreadId, on: bool) -> Result<(), HubError> {
+        let mut reader = self.inner().store.read().await?;
+        let thread_id = threads::row(&mut reader, thread).await?.ok_or(HubError::NotFound("thread"))?.id;
+        drop(reader);
+        self.live(&LiveSignal::Looking { thread_id, agent_id: agent, on }).await;
         Ok(())
     }
 
@@ -95,7 +104,9 @@ impl Hub {
                 self.inner().present.set(agent_id, state, self.inner().clock.instant());
                 Some(signal)
             }
-            LiveSignal::Typing { .. } | LiveSignal::SessionEnded { .. } => Some(signal),
+            LiveSignal::Typing { .. } | LiveSignal::Looking { .. } | LiveSignal::SessionEnded { .. } => {
+                Some(signal)
+            }
         }
     }
 

@@ -5,6 +5,7 @@
 use loket_backbone::bus::{Lease, Wire};
 use loket_protocol::asks::{Answering, WebchatAsk, WebchatReply};
 use loket_protocol::channel::ChannelAccount;
+use loket_protocol::contact::ClaimKind;
 use loket_protocol::handoff::{Control, Holder};
 use loket_protocol::ids::{ThreadId, VisitorId};
 use loket_protocol::message::{AuthorType, Message};
@@ -108,6 +109,11 @@ impl Hub {
             WebchatAsk::Link { site, visitor, channel, language } => {
                 let Some(account) = self.site(&site) else { return Ok(WebchatReply::Unknown) };
                 self.link_of_visitor(&account, visitor, &channel, language.as_deref()).await
+            }
+            WebchatAsk::Claim { site, visitor, name, email, phone } => {
+                let Some(account) = self.site(&site) else { return Ok(WebchatReply::Unknown) };
+                let claimed = [(ClaimKind::Name, name), (ClaimKind::Email, email), (ClaimKind::Phone, phone)];
+                self.claim(&account, visitor, &claimed).await
             }
             WebchatAsk::News { after } => self.news(after).await,
         }

@@ -60,6 +60,19 @@ pub enum WebchatAsk {
         /// The language of the words in it, such as `nl`.
         language: Option<String>,
     },
+    /// What a visitor says of themselves. It is kept with the mark that nobody has proven it.
+    Claim {
+        /// The site.
+        site: String,
+        /// The visitor.
+        visitor: VisitorId,
+        /// Their name.
+        name: Option<String>,
+        /// Their mail address.
+        email: Option<String>,
+        /// Their telephone number.
+        phone: Option<String>,
+    },
     /// Whose conversations have changed since a place in the log, so that one question a process
     /// stands for all its sockets.
     News {
@@ -116,6 +129,13 @@ pub enum WebchatReply {
         address: String,
         /// Until when it counts.
         expires_at: Timestamp,
+    },
+    /// It is kept.
+    Claimed,
+    /// This cannot be what it is said to be; nothing was kept.
+    BadClaim {
+        /// `name`, `email` or `phone`.
+        field: String,
     },
     /// No account of that channel can be linked to, or the visitor has said nothing yet.
     NoLink,

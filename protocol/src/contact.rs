@@ -109,6 +109,73 @@ pub struct Identity {
     pub window_closes_at: Option<Timestamp>,
     /// The provider's time of the contact's last message from it.
     pub last_message_at: Option<Timestamp>,
+    /// What its owner says of themselves and nobody has proven; told for one contact, not in lists.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub claims: Vec<Claim>,
+}
+
+/// What somebody may say of themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClaimKind {
+    /// A name.
+    Name,
+    /// A mail address.
+    Email,
+    /// A telephone number.
+    Phone,
+}
+
+impl ClaimKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Name, Self::Email, Self::Phone];
+
+    /// The name in JSON and in the store.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Name => "name",
+            Self::Email => "email",
+            Self::Phone => "phone",
+        }
+    }
+
+    /// The kind of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+}
+
+/// Something that somebody said of themselves and nobody has proven.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// What it is.
+    pub kind: ClaimKind,
+    /// In the one spelling that is compared.
+    pub value: String,
+    /// When it was said.
+    pub at: Timestamp,
+}
+
+/// A value that two contacts have in common.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// What it is.
+    pub kind: ClaimKind,
+    /// The value.
+    pub value: String,
+    /// This contact has it from their channel, and did not merely say it.
+    pub proven_here: bool,
+    /// The other one has it from their channel.
+    pub proven_there: bool,
+}
+
+/// A contact that might be the same person. Nothing follows from it unless an agent decides.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Suggestion {
+    /// The other one.
+    pub contact: Contact,
+    /// What the two have in common.
+    pub evidence: Vec<Evidence>,
 }
 
 /// A contact as the API shows it.

@@ -134,7 +134,7 @@ pub struct Event {
     pub data: Value,
 }
 
-/// Typing and presence: on the socket only, in no log.
+/// Typing, looking and presence: on the socket only, in no log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum LiveSignal {
@@ -145,6 +145,15 @@ pub enum LiveSignal {
         /// The colleague; absent when it is the customer.
         agent_id: Option<AgentId>,
         /// Writing, or no longer.
+        on: bool,
+    },
+    /// A colleague has a thread open before them, or no longer. Said again while it is so.
+    Looking {
+        /// Which.
+        thread_id: ThreadId,
+        /// Who.
+        agent_id: AgentId,
+        /// Looking, or no longer.
         on: bool,
     },
     /// A colleague came, went, or changed what they take.

@@ -89,6 +89,7 @@ test("two agents on one thread see each other, and what each does", async () => 
   const who = await customer();
   await simulator.say(who.id, { type: "text", text: unique("Hello") });
   for (const page of [anna, bram]) await open(page, who.name);
+  for (const [page, other] of [[anna, "Bram"], [bram, "Anna"]]) await page.getByText(`${other} is looking too`).waitFor();
   await anna.locator("textarea").pressSequentially("I begin");
   await bram.getByText("Anna is writing here").waitFor();
   const answer = unique("It is I who answers");
@@ -162,6 +163,26 @@ test("two customers who are one person are joined, and taken apart again", async
   await row(page, first).waitFor();
   await row(page, second).waitFor();
   await eventually("the other's words are gone from here", async () => (await line(page, second).count()) === 0);
+  nothingWrong(page);
+  await page.context().close();
+});
+
+test("a link with a code goes into the answer, and whoever carries it over is the same customer", async () => {
+  const page = await openInbox(browser, "anna");
+  const [one, other] = [await customer(), await customer("messenger")];
+  await simulator.say(one.id, { type: "text", text: unique("I am on the telephone") });
+  await open(page, one.name);
+  const panel = page.getByRole("complementary", { name: "Customer" });
+  await panel.getByRole("button", { name: "Make a Messenger link" }).click();
+  await panel.getByText(/^https:\/\/m\.me\//).waitFor();
+  const address = await panel.locator("code").textContent();
+  await panel.getByRole("button", { name: "Put into the answer" }).click();
+  assert.equal(await page.locator("textarea").inputValue(), address);
+  const code = new URL(address).searchParams.get("ref");
+  const carried = unique("Here I am as well");
+  await simulator.say(other.id, { type: "text", text: `${code} ${carried}` });
+  await once(page, carried);
+  await panel.getByText("A code was carried from one channel to the other").waitFor();
   nothingWrong(page);
   await page.context().close();
 });

@@ -23,6 +23,14 @@ pub(crate) enum ClientFrame {
         #[serde(default = "yes")]
         on: bool,
     },
+    /// I have this thread before me, or no longer; said again every 20 s while it is so.
+    Looking {
+        /// Which.
+        thread_id: ThreadId,
+        /// Looking, or no longer.
+        #[serde(default = "yes")]
+        on: bool,
+    },
     /// I am there, or not.
     Presence {
         /// Whether.
@@ -83,6 +91,7 @@ pub(crate) fn event(event: &Event) -> Frame {
 pub(crate) fn signal(signal: &LiveSignal) -> Option<Frame> {
     match signal {
         LiveSignal::Typing { .. } => Some(frame("typing", signal)),
+        LiveSignal::Looking { .. } => Some(frame("looking", signal)),
         LiveSignal::Presence { .. } => Some(frame("presence", signal)),
         LiveSignal::SessionEnded { .. } | LiveSignal::VisitorTyping { .. } => None,
     }

@@ -317,6 +317,15 @@ impl Socket {
                 }
                 hub.typing(&principal, thread_id, on).await
             }
+            ClientFrame::Looking { thread_id, on } => {
+                let access = crate::auth::Access::Person(Scope::ThreadsRead);
+                let agent = match access.check(&principal).map(|()| principal.agent()) {
+                    Ok(Some(agent)) => agent,
+                    Ok(None) => return Some(frames::problem(&Problem::of(Code::AgentRequired))),
+                    Err(problem) => return Some(frames::problem(&problem)),
+                };
+                hub.looking(agent, thread_id, on).await
+            }
             ClientFrame::Presence { presence, accepting, capacity } => {
                 let Some(agent) = principal.agent() else {
                     return Some(frames::problem(&Problem::of(Code::AgentRequired)));

@@ -66,6 +66,17 @@ pub(super) fn doors(doors: &mut Doors) {
         .answers(201, "The address.", Carries::Json("LinkRequest", examples::link_request())),
     );
     doors.get(
+        "/v1/contacts/{id}/suggestions",
+        suggestions,
+        Doc::new(
+            "listSuggestions",
+            "Who might be the same person.",
+            "By equal data that nobody has proven, shown with what it rests on. Nothing follows from it unless \
+             somebody merges the two.",
+        )
+        .answers(200, "All of them.", Carries::Json("SuggestionPage", examples::page(&examples::suggestion()))),
+    );
+    doors.get(
         "/v1/contacts/{id}/merges",
         list,
         Doc::new(
@@ -119,6 +130,14 @@ async fn list(
     PathId(id): PathId<ContactId>,
 ) -> Result<HttpResponse, Problem> {
     answer::json(200, &api.hub.merges(id).await?)
+}
+
+async fn suggestions(
+    _: Caller<scope::ContactsRead>,
+    api: Api,
+    PathId(id): PathId<ContactId>,
+) -> Result<HttpResponse, Problem> {
+    answer::json(200, &api.hub.suggestions(id).await?)
 }
 
 async fn undo(

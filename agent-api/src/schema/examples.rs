@@ -78,6 +78,13 @@ pub(crate) fn contact() -> Value {
 
 pub(crate) const OTHER_CONTACT: &str = "con_01KAKB9Q8R000000000000000B";
 
+pub(crate) fn suggestion() -> Value {
+    let evidence = json!({
+        "kind": "email", "value": "sanne@example.org", "proven_here": false, "proven_there": false,
+    });
+    json!({"contact": contact(), "evidence": [evidence]})
+}
+
 pub(crate) fn link_request() -> Value {
     let code = "loket-0b6f2c1e8d5a4a539a3e0a4b8f6f2d11";
     json!({

@@ -2,6 +2,7 @@
 //! data. Tests hold them against real values of every noun, both ways.
 
 pub(crate) mod examples;
+mod joins;
 mod nouns;
 mod operation;
 mod requests;
@@ -14,7 +15,9 @@ const ID_DIGITS: &str = "[0-7][0-9A-HJKMNP-TV-Z]{25}";
 /// All of them by name, sorted.
 pub(crate) fn components() -> Map<String, Value> {
     let mut all = Map::new();
-    for (name, schema) in nouns::all().into_iter().chain(operation::all()).chain(requests::all()) {
+    for (name, schema) in
+        nouns::all().into_iter().chain(joins::all()).chain(operation::all()).chain(requests::all())
+    {
         all.insert(name.to_owned(), schema);
     }
     all

@@ -200,6 +200,13 @@ fn threads() -> Vec<(&'static str, Value)> {
                         "last_message_at",
                         or_null(time("The provider's time of the contact's last message from it.")),
                     ),
+                    maybe(
+                        "claims",
+                        list(
+                            &reference("Claim"),
+                            "What its owner says of themselves, unproven; told for one contact, not in lists.",
+                        ),
+                    ),
                 ],
             ),
         ),
@@ -216,34 +223,6 @@ fn threads() -> Vec<(&'static str, Value)> {
             ),
         ),
         (
-            "Merge",
-            object(
-                "Two contacts that were joined. Both old ids lead to the survivor until it is undone.",
-                vec![
-                    always("id", id("mrg_", "The merge.")),
-                    always("contact_id", id("con_", "The contact that survives.")),
-                    always("thread_id", id("thr_", "Their thread, which stands for both.")),
-                    always("merged_contact_id", id("con_", "The contact that was merged into them.")),
-                    always("merged_thread_id", id("thr_", "That one's own thread.")),
-                    always(
-                        "proof",
-                        names(
-                            &["link_code", "site_login", "platform", "agent"],
-                            "A code carried over, a site's signed login, the platform's word, or an agent's decision.",
-                        ),
-                    ),
-                    always("evidence", anything("What the proof rests on.")),
-                    always("by", reference("Author")),
-                    always("why", or_null(string("Why, in the words of who did it."))),
-                    always("at", time("When.")),
-                    always("undone_at", or_null(time("Since when it no longer holds."))),
-                    always("undone_by", or_null(reference("Author"))),
-                    always("undone_why", or_null(string("Why it was taken back."))),
-                ],
-            ),
-        ),
-        ("MergePage", page("Merge")),
-        (
             "Control",
             object(
                 "Who answers a thread now.",
@@ -259,20 +238,6 @@ fn threads() -> Vec<(&'static str, Value)> {
                     always("since", time("Since when.")),
                     always("reason", string("Why, as a short word.")),
                     always("summary", or_null(string("What whoever handed it on had to say."))),
-                ],
-            ),
-        ),
-        (
-            "LinkRequest",
-            object(
-                "An address that somebody opens to be proven the same person on another channel.",
-                vec![
-                    always("id", id("lnk_", "The request.")),
-                    always("contact_id", id("con_", "Who they are proven to be.")),
-                    always("channel", reference("ChannelAccount")),
-                    always("address", string("What to open: a wa.me or m.me address with the code in it.")),
-                    always("code", string("The one-time code.")),
-                    always("expires_at", time("Until when it counts.")),
                 ],
             ),
         ),
@@ -529,6 +494,11 @@ fn server_frame() -> Value {
                 always("thread_id", id("thr_", "Where.")),
                 always("agent_id", or_null(id("agt_", "The colleague; null for the customer."))),
                 always("on", yes_or_no("Writing, or no longer.")),
+            ]),
+            frame("looking", "A colleague has a thread open before them; said again while it is so.", vec![
+                always("thread_id", id("thr_", "Which.")),
+                always("agent_id", id("agt_", "Who.")),
+                always("on", yes_or_no("Looking, or no longer.")),
             ]),
             frame("presence", "A colleague came, went, or changed what they take.", vec![
                 always("agent_id", id("agt_", "Who.")),

@@ -475,6 +475,11 @@ fn client_frame() -> Value {
                 always("thread_id", id("thr_", "Where.")),
                 maybe("on", json!({"type": "boolean", "default": true})),
             ]),
+            closed("You have this thread before you: say it every 20 s while it is so.", vec![
+                kind("looking"),
+                always("thread_id", id("thr_", "Which.")),
+                maybe("on", json!({"type": "boolean", "default": true})),
+            ]),
             closed("Whether you are there.", vec![
                 kind("presence"),
                 always("presence", names(&["online", "away", "offline"], "Whether you are there.")),

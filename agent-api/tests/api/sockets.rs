@@ -331,6 +331,17 @@ async fn typing_and_presence_travel_between_colleagues() {
         }
     };
     assert_eq!((&frame["agent_id"], &frame["state"]["accepting"]), (&me["id"], &json!(true)));
+    hers.say(&json!({"type": "looking", "thread_id": thread["id"]})).await;
+    let frame = loop {
+        let frame = his.next(&world).await;
+        if frame["type"] == "looking" {
+            break frame;
+        }
+    };
+    assert_eq!(
+        (&frame["agent_id"], &frame["thread_id"], &frame["on"]),
+        (&me["id"], &thread["id"], &json!(true))
+    );
     // What cannot be done is told and closes nothing.
     hers.say(&json!({"type": "typing", "thread_id": "thr_01M7YQ1WE08E6Q4V9T3B5N7K1Z", "on": true})).await;
     let refused = loop {

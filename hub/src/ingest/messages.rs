@@ -65,6 +65,7 @@ impl Batch<'_> {
             None => self.known(said.iter().map(|(work, said)| (&work.event.channel, *said))).await?,
         };
         let mut drafts = Vec::with_capacity(said.len());
+        let mut asking = Vec::new();
         for (work, said) in said {
             let place = self.person(work.event).await?;
             self.heard_from(work, said, place)?;
@@ -83,9 +84,15 @@ impl Batch<'_> {
             if !is_late && !work.event.standby {
                 draft.waiting = Waiting::Begins(work.event.received_at);
             }
+            if self.house.is_asked_for_a_person(&said.content) && !began_long_ago(work.event) {
+                asking.push((draft.new.message.thread_id, draft.new.message.author.clone()));
+            }
             drafts.push(draft);
         }
         self.append(drafts, known.marked).await?;
+        for (thread, author) in asking {
+            handoff::asked_for(self.tx, thread, &author).await?;
+        }
         for work in run {
             self.told_their_number(work).await?;
         }

@@ -136,3 +136,21 @@ pub(crate) async fn waits(tx: &mut Tx, thread: ThreadId) -> Result<(), StoreErro
         .later(tx)
         .await
 }
+
+/// Who waited in a thread that is merged away waits in the one that stands for it, and is offered there.
+pub(crate) async fn wait_together(
+    tx: &mut Tx,
+    merged: ThreadId,
+    survivor: ThreadId,
+) -> Result<(), StoreError> {
+    sql("UPDATE threads SET waiting_since = (SELECT MIN(w.waiting_since) FROM threads w WHERE w.id IN ($1, $2)) \
+         WHERE id = $2")
+    .bind(merged)
+    .bind(survivor)
+    .later(tx)
+    .await?;
+    sql("UPDATE threads SET waiting_since = NULL, offered_to = NULL, offered_until = NULL WHERE id = $1")
+        .bind(merged)
+        .later(tx)
+        .await
+}

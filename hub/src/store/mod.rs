@@ -23,6 +23,7 @@ pub(crate) mod agents;
 mod arrays;
 pub(crate) mod audit;
 pub(crate) mod channels;
+pub(crate) mod claims;
 pub(crate) mod contacts;
 #[cfg(test)]
 mod contract;

@@ -246,8 +246,9 @@ pub(crate) const QUESTIONS: &[Question] = questions! {
      WHERE offered_to IS NOT NULL AND control_holder <> 'waiting'");
     "V9", "message {a} of thread {b} was said by a bot while control was with: {c}",
     text("SELECT x.id AS a, x.thread_id AS b, COALESCE(x.holder, 'nobody') AS c FROM (SELECT m.id, m.thread_id, \
-     (SELECT h.holder FROM handoffs h WHERE h.thread_id = m.thread_id AND h.seq < m.seq \
-     ORDER BY h.seq DESC LIMIT 1) AS holder FROM messages m WHERE m.author_type = 'bot') x \
+     (SELECT h.holder FROM handoffs h WHERE h.thread_id = COALESCE(m.first_thread_id, m.thread_id) \
+     AND h.seq < COALESCE(m.first_seq, m.seq) ORDER BY h.seq DESC LIMIT 1) AS holder \
+     FROM messages m WHERE m.author_type = 'bot') x \
      WHERE COALESCE(x.holder, '') <> 'bot'");
     // Parked items.
     "V10", "parked item {a} ({b}) has no inbox key: a repeat would park it again",

@@ -16,7 +16,7 @@ pub(super) fn asks(verb: Verb, epoch: Option<i64>) -> NewHandoff {
 }
 
 pub(super) fn bot_first() -> HandoffSettings {
-    HandoffSettings { bot_first: true }
+    HandoffSettings { bot_first: true, ..HandoffSettings::default() }
 }
 
 impl World {
@@ -268,6 +268,46 @@ async fn an_echo_takes_control_unless_it_is_of_long_ago() {
     let bram = world.employed("Bram", loket_protocol::agent::Role::Agent).await;
     let taken = world.hands(&bram, cas, asks(Verb::Take, Some(2))).await.expect("taken");
     assert_eq!((taken.control.agent_id, taken.control.epoch), (bram.agent(), 3));
+    world.is_sound().await;
+}
+
+#[tokio::test]
+async fn who_asks_for_a_person_gets_one() {
+    let phrases = vec!["bel me terug".to_owned()];
+    let world = World::handing(HandoffSettings { phrases, ..bot_first() }).await;
+    let button = Content { payload: Some("loket:person".into()), ..Content::text("👤") };
+    for (n, content) in [
+        Content::text("Kan ik iemand spreken?"),
+        Content::text("I want to talk to a human"),
+        Content::text("Bel me terug!"),
+        button,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let phone = format!("3160000010{n}");
+        let cas = of(&world.writes(&phone, "Hoi").await);
+        world.says(&world.bot(), cas, "Waarmee kan ik helpen?").await;
+        let asks = MessageFact { content, ..World::words("") };
+        world.takes_in(world.event_of(&phone, Fact::Message(asks.clone()))).await;
+        let thread = world.thread_of_phone(&phone).await;
+        assert_eq!((thread.control.holder, thread.control.epoch), (Holder::Waiting, 2), "{n}");
+        assert_eq!(thread.control.reason, reason::ASKED);
+        assert!(thread.waiting_since.is_some());
+        assert_eq!(lost(world.reply(&world.bot(), cas, NewReply { epoch: Some(1), ..says("Eh") }).await), 2);
+        // A repeat of the callback, and asking again, change nothing.
+        world.takes_in(world.event_of(&phone, Fact::Message(asks))).await;
+        assert_eq!(world.writes(&phone, "Mens!").await.control, thread.control);
+        let requested = world.told(thread.id).await;
+        assert_eq!(requested.iter().filter(|kind| **kind == EventType::ControlRequested).count(), 1);
+    }
+    // In the very first words; and what is an hour old calls nobody.
+    assert_eq!(world.writes("31600000110", "medewerker").await.control.reason, reason::ASKED);
+    let cas = of(&world.writes(CAS, "Hoi").await);
+    let mut old = world.event_of(CAS, Fact::Message(World::words("medewerker")));
+    old.at = old.at.plus_millis(-61 * 60_000);
+    world.takes_in(old).await;
+    assert_eq!(world.control(cas).await.holder, Holder::Bot);
     world.is_sound().await;
 }
 

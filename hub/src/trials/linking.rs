@@ -239,3 +239,55 @@ async fn a_worker_joins_what_is_due_by_itself() {
     .await;
     assert!(tasks.stop(Duration::from_secs(10)).await);
 }
+
+#[tokio::test]
+async fn equal_data_that_nobody_has_proven_suggests_and_opens_nothing() {
+    let world = World::new().await;
+    let phone = world.on_phone("31600000001").await;
+    let (one, first) = world.on_site().await;
+    let (other, second) = world.on_site().await;
+    let claim = async |visitor, email: &str, phone: Option<&str>| {
+        let ask = WebchatAsk::Claim {
+            site: "shop".into(),
+            visitor,
+            name: Some("Anna".into()),
+            email: Some(email.to_owned()),
+            phone: phone.map(str::to_owned),
+        };
+        world.hub.webchat(ask).await.expect("answered")
+    };
+    assert_eq!(claim(first, "Anna@Shop.example", Some("+31 600 000 001")).await, WebchatReply::Claimed);
+    assert_eq!(claim(second, "anna@shop.example", None).await, WebchatReply::Claimed);
+    assert_eq!(claim(second, "no address", None).await, WebchatReply::BadClaim { field: "email".into() });
+    assert_eq!(claim(world.clock.id(), "a@b.example", None).await, WebchatReply::Unknown);
+    let found = world.hub.suggestions(one.contact).await.expect("found").items;
+    let told: Vec<_> = found
+        .iter()
+        .flat_map(|s| {
+            s.evidence.iter().map(|e| (s.contact.id, e.kind.as_str(), e.proven_here, e.proven_there))
+        })
+        .collect();
+    assert_eq!(told.len(), 2, "a name in common says nothing: {told:?}");
+    assert!(told.contains(&(phone.contact, "phone", false, true)));
+    assert!(told.contains(&(other.contact, "email", false, false)));
+    let back = world.hub.suggestions(phone.contact).await.expect("found").items;
+    assert!(back.len() == 1 && back[0].evidence[0].proven_here && !back[0].evidence[0].proven_there);
+    let shown = world.hub.contact(one.contact).await.expect("there");
+    assert_eq!(shown.identities[0].claims.len(), 3, "agents see what is unproven");
+    // Nobody was joined, and nobody sees a word of another.
+    world.hub.join_due().await.expect("joined");
+    let ids: std::collections::BTreeSet<_> =
+        [&phone, &one, &other].iter().map(|guest| guest.thread).collect();
+    let agent = world.agent();
+    for (guest, visitor) in [(&one, first), (&other, second)] {
+        assert_eq!(world.hub.thread(&agent, guest.thread).await.expect("there").id, guest.thread);
+        assert_eq!(seen(&world, visitor).await, [format!("{visitor}:first")]);
+    }
+    assert_eq!(ids.len(), 3);
+    let merge = world.merged(&agent, one.contact, other.contact).await;
+    let left = world.hub.suggestions(one.contact).await.expect("found").items;
+    assert_eq!(left.iter().map(|s| s.contact.id).collect::<Vec<_>>(), [phone.contact]);
+    assert_eq!(seen(&world, second).await.len(), 1, "joined by an agent, they still see their own talk only");
+    world.undone(&agent, merge.id).await;
+    world.is_sound().await;
+}

@@ -57,8 +57,7 @@ impl World {
         for _ in 0..200 {
             let carried = async {
                 let mut tx = self.hub.inner().store.begin_for_worker().await?;
-                let house = &self.hub.inner().house;
-                ingest::apply(&mut tx, house, std::slice::from_ref(event)).await?;
+                ingest::apply(&mut tx, &self.hub.inner().house, std::slice::from_ref(event)).await?;
                 tx.commit().await
             };
             match carried.await {
@@ -290,6 +289,8 @@ async fn what_a_visitor_has_read_stays_read_in_other_numbers() {
         event(&world, &web.channel, &web.handle, Fact::Watermark(fact))
     };
     world.takes(&read(first.seq)).await;
+    // So that no message has the number by chance that it had.
+    reply(&world, &agent, anna.thread, to(anna.identity, "zero")).await;
     let merge = world.merged(&agent, anna.contact, web.contact).await;
     world.is_sound().await;
     let shown = world.message(second.id).await;
@@ -514,4 +515,30 @@ async fn while_two_are_joined_and_parted_everything_lands_once_and_in_its_place(
         assert!(shown.iter().all(|message| message.identity_id == Some(guest.identity)));
     }
     world.is_sound().await;
+}
+
+#[tokio::test]
+async fn what_a_merge_has_left_in_disorder_is_named() {
+    for (damage, word) in [
+        ("DELETE FROM copies", "is a copy, and of what is not kept"),
+        ("UPDATE copies SET seq = seq + 100", "the log has no such entry"),
+        ("UPDATE messages SET first_seq = 9 WHERE first_seq IS NOT NULL", "does not point at where it was"),
+        ("UPDATE threads SET merged_into = NULL", "and its thread"),
+        ("UPDATE merges SET undone_at = 1", "no merge that holds says so"),
+        (
+            "UPDATE identities SET contact_id = made_with WHERE made_with IS NOT NULL",
+            "for whom another one stands",
+        ),
+        ("UPDATE log SET data = '{}' WHERE type = 'contact.merged'", "is not told in the log"),
+    ] {
+        let world = World::new().await;
+        let anna = world.on_phone("31600000001").await;
+        let bert = world.on_phone("31600000002").await;
+        world.merged(&world.agent(), anna.contact, bert.contact).await;
+        world.is_sound().await;
+        world.run(damage).await;
+        let findings = world.hub.verify().await.expect("verified").findings;
+        let named = findings.iter().any(|found| found.invariant == "V3" && found.sentence.contains(word));
+        assert!(named, "{damage}: {findings:?}");
+    }
 }

@@ -9,6 +9,7 @@ export type Channel = Schemas["Channel"];
 export type Colleague = Schemas["Colleague"];
 export type Content = Schemas["Content"];
 export type Identity = Schemas["Identity"];
+export type LinkRequest = Schemas["LinkRequest"];
 export type LogEvent = Schemas["Event"];
 export type Me = Schemas["Me"];
 export type Merge = Schemas["Merge"];

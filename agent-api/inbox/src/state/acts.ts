@@ -11,7 +11,7 @@ async function act(thread: Thread, call: () => Promise<Thread>): Promise<string 
     desk.put(await call());
     return null;
   } catch (error) {
-    if (error instanceof Refused && error.code === "stale") {
+    if (error instanceof Refused && (error.code === "stale" || error.code === "control_lost")) {
       await desk.read(thread.id).catch(() => undefined);
       return t("thread.stale");
     }
@@ -21,6 +21,12 @@ async function act(thread: Thread, call: () => Promise<Thread>): Promise<string 
 
 function params(thread: Thread) {
   return { path: { id: thread.id }, header: { ...onceKey(), "If-Match": `"${thread.version}"` } };
+}
+
+/** Takes, accepts, passes or releases control of the turn that one sees. */
+export function takeOver(thread: Thread, verb: "take" | "accept" | "release" | "pass", to?: string): Promise<string | null> {
+  const body = { verb, epoch: thread.control.epoch, ...(to ? { to } : {}) };
+  return act(thread, () => good(api.POST("/v1/threads/{id}/control", { params: { path: { id: thread.id }, header: onceKey() }, body })));
 }
 
 /** Null when it was done, else why not, in words. */

@@ -18,7 +18,10 @@ class Attention {
   heard(event: LogEvent): void {
     const message = messageOf(event);
     const thread = event.thread && desk.get(event.thread.id);
-    if (!message || message.late || (thread && thread.assignee !== null && thread.assignee !== session.agent?.id)) return;
+    // What a bot or a colleague answers calls nobody else.
+    const control = thread?.control;
+    const elses = control && control.holder !== "waiting" && control.agent_id !== session.agent?.id;
+    if (!message || message.late || elses) return;
     const looking = document.visibilityState === "visible" && document.hasFocus();
     if (looking && router.thread === event.thread?.id) return;
     if (prefs.value.sound) this.sound();

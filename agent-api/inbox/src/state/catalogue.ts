@@ -1,6 +1,6 @@
 // Every command, as it is possible now.
 import { listing } from "../list/listing.svelte";
-import { assign, reopen, resolve } from "./acts";
+import { assign, reopen, resolve, takeOver } from "./acts";
 import { commands, type Command } from "./commands.svelte";
 import { desk } from "./desk.svelte";
 import { prefs, type Theme } from "./prefs.svelte";
@@ -24,6 +24,11 @@ export function catalogue(): Command[] {
     const group: Word = "palette.group.thread";
     if (session.may("threads:write")) {
       add({ id: "reply", word: "keys.reply", group, key: "r", run: () => commands.onWrite("reply") });
+      const mine = thread.control.holder === "agent" && thread.control.agent_id === session.agent?.id;
+      if (session.may("threads:control") && thread.status === "open") {
+        if (!mine) add({ id: "control", word: "control.take", group, key: "t", run: () => void told(takeOver(thread, thread.control.offered_to === session.agent?.id ? "accept" : "take")) });
+        else add({ id: "release", word: "control.release", group, run: () => void told(takeOver(thread, "release")) });
+      }
       add({ id: "note", word: "keys.note", group, key: "n", run: () => commands.onWrite("note") });
     }
     if (session.may("threads:assign")) {

@@ -3,6 +3,7 @@
 // elsewhere makes no gap.
 import { api, good } from "../api/client";
 import type { LogEvent, Thread } from "../api/types";
+import { longestFirst } from "./control";
 import { newestFirst, withEvent } from "./merge";
 import { session } from "./session.svelte";
 import { view, type ViewId } from "./views";
@@ -48,7 +49,8 @@ class Desk {
       const reached = loaded.horizon === null || (thread.last_message_at ?? thread.created_at) >= loaded.horizon;
       if (reached && this.#view.holds(thread, me)) shown.push(thread);
     }
-    return shown.sort(newestFirst);
+    // Whom one has let wait longest comes first, as soon as all of them are here.
+    return shown.sort(this.viewId === "waiting" && loaded.horizon === null ? longestFirst : newestFirst);
   }
 
   get(id: string): Thread | undefined {

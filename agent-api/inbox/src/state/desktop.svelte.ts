@@ -1,9 +1,12 @@
 // What joins the pieces: the one socket, and who is told what it says.
+import { api, good } from "../api/client";
 import type { LogEvent } from "../api/types";
+import { channels } from "./channels.svelte";
 import { drafts } from "./drafts.svelte";
 import { desk } from "./desk.svelte";
 import { Live } from "./live.svelte";
 import { attention } from "./attention.svelte";
+import { looking } from "./looking.svelte";
 import { outbox } from "./outbox.svelte";
 import { people } from "./people.svelte";
 import { router } from "./route.svelte";
@@ -17,20 +20,24 @@ class Desktop {
   live = new Live({
     events: (batch) => this.#events(batch),
     typing: (thread, agent, on) => typing.heard(thread, agent, on),
+    looking: (thread, agent, on) => looking.heard(thread, agent, on),
     presence: (agent, state) => {
       people.became(agent, state);
       if (agent === session.agent?.id) session.presence = state;
     },
     reset: async () => {
-      await Promise.all([desk.reset(), people.load(), this.talk?.again()]);
+      await Promise.all([desk.reset(), people.load(), channels.load(), this.talk?.again()]);
       if (this.talk) await desk.read(this.talk.id);
+      looking.look(this.talk?.id ?? null);
     },
     ended: () => session.end(),
+    refused: () => void good(api.GET("/v1/me")).catch(() => undefined),
   });
 
   start(): void {
     const me = session.agent?.id ?? "";
     drafts.start(me);
+    looking.start((frame) => this.live.say(frame));
     this.live.start();
     outbox.start(me, (message) => {
       if (this.talk?.id === message.thread_id) this.talk.put(message);
@@ -47,6 +54,7 @@ class Desktop {
   open(id: string | null): void {
     if (this.talk?.id === id) return;
     this.talk = id ? new Talk(id) : null;
+    looking.look(id);
     void this.talk?.load();
     void this.talk?.ask();
     if (id && !desk.get(id)) void this.#find(id);

@@ -8,10 +8,13 @@ export interface Listener {
   /** Events in the order of the log, as many as came together. */
   events(batch: LogEvent[]): void;
   typing(thread: string, agent: string | null, on: boolean): void;
+  looking(thread: string, agent: string, on: boolean): void;
   presence(agent: string, state: PresenceState): void;
   /** Everything has to be read again: the log is another one, or we start. */
   reset(): Promise<void>;
   ended(): void;
+  /** The socket did not open, and cannot say why: does the session still stand? */
+  refused(): void;
 }
 
 const FIRST_PAUSE_MS = 400;
@@ -100,14 +103,17 @@ export class Live {
     const after = this.#cursor ? `?after=${encodeURIComponent(this.#cursor)}` : "";
     const socket = new WebSocket(`${scheme}://${location.host}/v1/stream${after}`);
     this.#socket = socket;
+    let opened = false;
+    socket.onopen = () => (opened = true);
     socket.onmessage = (message) => {
       if (socket === this.#socket) this.#hear(JSON.parse(String(message.data)) as ServerFrame);
     };
     socket.onclose = (closed) => {
       if (socket !== this.#socket) return;
       this.#socket = null;
-      if (closed.code === SESSION_ENDED) this.#end();
-      else this.#fell();
+      if (closed.code === SESSION_ENDED) return this.#end();
+      this.#fell();
+      if (!opened) this.#listener.refused();
     };
   }
 
@@ -171,6 +177,8 @@ export class Live {
         return;
       case "typing":
         return this.#listener.typing(frame.thread_id, frame.agent_id, frame.on);
+      case "looking":
+        return this.#listener.looking(frame.thread_id, frame.agent_id, frame.on);
       case "presence":
         return this.#listener.presence(frame.agent_id, frame.state);
       case "going_away":

@@ -11,12 +11,13 @@ export interface View {
   holds(thread: Thread, me: string): boolean;
 }
 
-export const VIEW_IDS = ["mine", "unassigned", "open", "unread", "resolved", "all"] as const;
+export const VIEW_IDS = ["mine", "waiting", "bot", "open", "unread", "resolved", "all"] as const;
 export type ViewId = (typeof VIEW_IDS)[number];
 
 const VIEWS: Record<ViewId, Omit<View, "id">> = {
   mine: { query: { assignee: "me", status: "open" }, holds: (thread, me) => thread.assignee === me && thread.status === "open" },
-  unassigned: { query: { assignee: "none", status: "open" }, holds: (thread) => thread.assignee === null && thread.status === "open" },
+  waiting: { query: { control: "waiting", status: "open" }, holds: (thread) => thread.control.holder === "waiting" && thread.status === "open" },
+  bot: { query: { control: "bot", status: "open" }, holds: (thread) => thread.control.holder === "bot" && thread.status === "open" },
   open: { query: { status: "open" }, holds: (thread) => thread.status === "open" },
   unread: { query: { unread: "true" }, holds: (thread) => thread.unread > 0 },
   resolved: { query: { status: "resolved" }, holds: (thread) => thread.status === "resolved" },

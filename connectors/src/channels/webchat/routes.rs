@@ -38,6 +38,8 @@ const SOCKET_RETRY_S: u32 = 10;
 /// How long somebody with too many sockets waits, in seconds.
 const TOO_MANY_RETRY_S: u32 = 60;
 
+/// How often a visitor may say in a minute who they are.
+const CLAIMS_PER_VISITOR: u64 = 10;
 /// Links that one visitor may ask for in a minute.
 const LINKS_PER_VISITOR: u64 = 10;
 /// How large a link's picture is at least, each way.
@@ -63,6 +65,7 @@ pub(super) fn configure(sites: &Arc<Sites>, service: &mut ServiceConfig) {
                     .default_service(only("GET, POST")),
             )
             .service(web::resource("/tickets").route(web::post().to(ticket)).default_service(only("POST")))
+            .service(web::resource("/claims").route(web::post().to(claim)).default_service(only("POST")))
             .service(web::resource("/links").route(web::post().to(link)).default_service(only("POST")))
             .service(web::resource("/socket").route(web::get().to(open_socket)).default_service(only("GET")))
             .default_service(web::to(async || Refusal::UnknownPath.error_response())),
@@ -262,6 +265,32 @@ async fn ticket(
     let (site, visitor) = visitor(&wires, &sites, &request).await?;
     let ticket = visitors::issue_ticket(&wires.kv, &site.name, visitor).await?;
     Ok(HttpResponse::Created().json(json!({ "ticket": ticket, "expires_in_s": TICKET_TIME.as_secs() })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClaimBody {
+    name: Option<String>,
+    email: Option<String>,
+    phone: Option<String>,
+}
+
+/// `POST /claims`: what the visitor says of themselves, which proves nothing (`security` VI4).
+async fn claim(
+    wires: Data<Wires>,
+    sites: Data<Sites>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, Refusal> {
+    let ClaimBody { name, email, phone } = body(&wires, &request, payload).await?;
+    let (site, visitor) = visitor(&wires, &sites, &request).await?;
+    rates::count(&wires.kv, "claims_per_visitor", &visitor.to_string(), CLAIMS_PER_VISITOR).await?;
+    match visitors::claim(&wires.wire, &site.name, visitor, [name, email, phone]).await?.as_deref() {
+        None => Ok(HttpResponse::NoContent().finish()),
+        Some("email") => Err(Refusal::Invalid("claim.email", "this is no mail address")),
+        Some("phone") => Err(Refusal::Invalid("claim.phone", "this is no telephone number with its country")),
+        Some(_) => Err(Refusal::Invalid("claim.name", "a name has 1 to 80 characters")),
+    }
 }
 
 #[derive(Deserialize)]

@@ -174,6 +174,21 @@ pub(super) async fn history(
     }
 }
 
+/// Keeps what a visitor says of themselves; the field that cannot be what it is said to be.
+pub(super) async fn claim(
+    wire: &Wire,
+    site: &str,
+    visitor: VisitorId,
+    [name, email, phone]: [Option<String>; 3],
+) -> Result<Option<String>, Refusal> {
+    let question = WebchatAsk::Claim { site: site.to_owned(), visitor, name, email, phone };
+    match ask(wire, &question).await? {
+        WebchatReply::Claimed => Ok(None),
+        WebchatReply::BadClaim { field } => Ok(Some(field)),
+        _ => Err(unexpected()),
+    }
+}
+
 /// An address by which a visitor goes on elsewhere as the same person, and until when it counts; `None` when
 /// there is nothing to link to, or they have said nothing yet.
 pub(super) async fn link(

@@ -88,3 +88,18 @@ CREATE TABLE views (
     until BIGINT NOT NULL,
     PRIMARY KEY (identity_id, of_identity_id)
 );
+
+-- What somebody said of themselves and nobody has proven: it is shown with that mark, and suggests.
+CREATE TABLE claims (
+    channel_kind TEXT NOT NULL,
+    account TEXT NOT NULL,
+    handle_kind TEXT NOT NULL,
+    handle_value TEXT NOT NULL,
+    -- protocol::contact::ClaimKind by name.
+    kind TEXT NOT NULL,
+    value TEXT NOT NULL,
+    at BIGINT NOT NULL,
+    PRIMARY KEY (channel_kind, account, handle_kind, handle_value, kind)
+);
+CREATE INDEX claims_by_value ON claims (kind, value);
+CREATE INDEX handles_phones ON handles (value) WHERE kind = 'phone' AND identifies = 1;

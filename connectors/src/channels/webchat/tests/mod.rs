@@ -292,6 +292,10 @@ fn answer(hub: &mut Kept, ask: WebchatAsk, fresh: VisitorId) -> WebchatReply {
             expires_at: loket_protocol::time::Timestamp::from_millis(1_795_253_400_000),
         },
         WebchatAsk::Link { .. } => WebchatReply::NoLink,
+        WebchatAsk::Claim { email: Some(email), .. } if !email.contains('@') => {
+            WebchatReply::BadClaim { field: "email".to_owned() }
+        }
+        WebchatAsk::Claim { .. } => WebchatReply::Claimed,
         WebchatAsk::News { .. } if hub.tells_no_news => WebchatReply::Unknown,
         WebchatAsk::News { after } => {
             let up_to = i64::try_from(hub.log.len()).unwrap();

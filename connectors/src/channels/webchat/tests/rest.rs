@@ -313,3 +313,14 @@ async fn a_visitor_gets_an_address_and_its_picture_to_go_on_elsewhere() {
     let nobody = world.post("/links", None, json!({"channel": "whatsapp"})).await;
     assert_eq!(nobody.refusal(), (401, "webchat.visitor_token"));
 }
+
+#[tokio::test]
+async fn what_a_visitor_says_of_themselves_is_taken_or_refused_by_its_field() {
+    let world = World::new().await;
+    let visitor = world.visitor().await;
+    let say = |body: Value| world.post("/claims", Some(&visitor.token), body);
+    assert_eq!(say(json!({"name": "Anna", "email": "anna@shop.example"})).await.status, 204);
+    assert_eq!(say(json!({"email": "anna"})).await.refusal(), (422, "claim.email"));
+    assert_eq!(say(json!({"contact_id": "con_1"})).await.status, 400);
+    assert_eq!(world.post("/claims", None, json!({})).await.status, 401);
+}
