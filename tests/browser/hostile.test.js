@@ -162,7 +162,7 @@ test("web chat: a corpus of scripts in every field that a visitor is shown", asy
     assert.match(protocol, /^https?:$/);
     assert.deepEqual([target, rel], ["_blank", "noopener noreferrer nofollow ugc"]);
   }
-  const strangers = await frame.evaluate(() => [...document.querySelectorAll("body *")].filter((node) => !/^(HEADER|MAIN|DIV|SPAN|P|H1|BDI|BUTTON|OL|LI|A|FORM|TEXTAREA|I|svg|path)$/.test(node.tagName)).map((node) => node.outerHTML));
+  const strangers = await frame.evaluate(() => [...document.querySelectorAll("body *")].filter((node) => !/^(HEADER|MAIN|SECTION|DIV|SPAN|P|H1|BDI|BUTTON|OL|LI|A|FORM|TEXTAREA|I|svg|path)$/.test(node.tagName)).map((node) => node.outerHTML));
   assert.deepEqual(strangers, []);
   nothingWrong(page);
   await page.context().close();

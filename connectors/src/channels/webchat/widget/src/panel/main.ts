@@ -76,7 +76,7 @@ function start(look: Look, origin: string): void {
   });
 
   const texts = look.texts[language] ?? {};
-  const head = new Head(words, texts.title ?? words.title, () => tell({ kind: "close" }), () => void elsewhere.open());
+  const head = new Head(words, texts.title ?? words.title, () => tell({ kind: "close" }), () => (elsewhere.isOpen ? elsewhere.close() : void elsewhere.open()));
   const log = new Log(conversation, words, new Times(language, words), texts.greeting ?? words.greeting, focus);
   const dots = new Dots();
   const elsewhere = new Elsewhere(look.continue_on ?? [], words, (channel) => doors.link(channel, language), focus);
