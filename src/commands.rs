@@ -92,7 +92,7 @@ pub(crate) struct Simulate {
     #[arg(long, default_value = "http://127.0.0.1:8080/callbacks")]
     callbacks: String,
     /// Serve the demo shop at /shop, whose pages load this script of web chat, such as
-    /// http://127.0.0.1:8080/widget.js?site=demo.
+    /// <http://127.0.0.1:8080/widget.js?site=demo>.
     #[arg(long)]
     shop_script: Option<String>,
     /// The agents' inbox that the demo shop links to.

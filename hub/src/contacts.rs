@@ -23,7 +23,9 @@ impl Hub {
         let mut contact = found.remove(&id).ok_or(HubError::NotFound("contact"))?;
         for (identity, claim) in claims::of_contact(&mut reader, id).await? {
             let own = contact.identities.iter_mut().find(|own| own.id == identity);
-            own.map(|own| own.claims.push(claim));
+            if let Some(own) = own {
+                own.claims.push(claim);
+            }
         }
         Ok(contact)
     }

@@ -64,20 +64,20 @@ impl Hub {
                 Begun::Fresh(once) => once,
                 Begun::Before { status, body } => return Ok(Written::Replayed { status, body }),
             };
-            let one =
+            let this =
                 joins::thread_of_contact(&mut tx, contact).await?.ok_or(HubError::NotFound("contact"))?;
             let other = joins::thread_of_contact(&mut tx, new.contact)
                 .await?
                 .ok_or_else(|| HubError::invalid("contact", "there is no such contact"))?;
-            let chosen = new.survivor.map(|chosen| if chosen == contact { one } else { other });
+            let chosen = new.survivor.map(|chosen| if chosen == contact { this } else { other });
             let ground = Ground {
                 proof: Proof::Agent,
                 evidence: json!({ "by": by.id() }),
                 by: author(by),
                 why: why.clone(),
             };
-            let merge = match join(&mut tx, [one, other], chosen, &ground).await {
-                Ok(Joined::Now(merge)) => merge,
+            let merge = match join(&mut tx, [this, other], chosen, &ground).await {
+                Ok(Joined::Now(merge)) => *merge,
                 Ok(Joined::Before) => {
                     return Err(HubError::Conflict("These two are one contact already.".to_owned()));
                 }
@@ -175,7 +175,7 @@ pub(crate) fn count(what: &'static str, merge: &Merge) {
 /// What came of trying to join two.
 pub(crate) enum Joined {
     /// They are one now.
-    Now(Merge),
+    Now(Box<Merge>),
     /// They were one before.
     Before,
     /// It would move more than [`MESSAGES_MAX`] messages.
@@ -236,7 +236,7 @@ pub(crate) async fn join(
     }
     joins::settle(tx, survivor.id).await?;
     joins::settle(tx, merged.id).await?;
-    Ok(Joined::Now(merge))
+    Ok(Joined::Now(Box::new(merge)))
 }
 
 /// Takes a merge back; `None`: it would move more than [`MESSAGES_MAX`] messages.

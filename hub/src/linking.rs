@@ -4,6 +4,7 @@
 //!
 //! Equal data that nobody has proven joins nobody (`security` VI4, VI8).
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use loket_backbone::random;
@@ -50,7 +51,8 @@ fn encoded(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             encoded.push(char::from(byte));
         } else {
-            encoded.push_str(&format!("%{byte:02X}"));
+            // A text takes whatever is written to it.
+            let _written = write!(encoded, "%{byte:02X}");
         }
         encoded
     })

@@ -71,7 +71,7 @@ impl Hub {
     }
 
     /// Keeps what a visitor says of themselves. Nothing is proven by it.
-    pub(crate) async fn claim(
+    pub(crate) async fn keep_claims(
         &self,
         site: &ChannelAccount,
         visitor: VisitorId,

@@ -113,7 +113,7 @@ impl Hub {
             WebchatAsk::Claim { site, visitor, name, email, phone } => {
                 let Some(account) = self.site(&site) else { return Ok(WebchatReply::Unknown) };
                 let claimed = [(ClaimKind::Name, name), (ClaimKind::Email, email), (ClaimKind::Phone, phone)];
-                self.claim(&account, visitor, &claimed).await
+                self.keep_claims(&account, visitor, &claimed).await
             }
             WebchatAsk::News { after } => self.news(after).await,
         }

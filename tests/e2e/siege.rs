@@ -116,7 +116,7 @@ async fn writes(meta: Meta, customer: u64, stop: Arc<AtomicBool>, answers: Arc<A
         }
         let id = format!("wamid.SIEGE{customer}.{number}");
         let body = Meta::whatsapp_text(&phone, &id, &number.to_string(), 1_795_253_400).to_string();
-        if (customer + number) % TWICE_EVERY == 0 {
+        if (customer + number).is_multiple_of(TWICE_EVERY) {
             tokio::join!(until_accepted(&meta, &body, &answers), until_accepted(&meta, &body, &answers));
         } else {
             until_accepted(&meta, &body, &answers).await;

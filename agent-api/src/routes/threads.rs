@@ -134,6 +134,11 @@ pub(super) fn doors(doors: &mut Doors) {
         Doc::new("showTyping", "Show the customer that somebody is writing.", "A passing sign, best effort.")
             .optional_body("ShowTyping", json!({"on": true})),
     );
+    changes(doors);
+}
+
+/// What is done with a thread as a whole.
+fn changes(doors: &mut Doors) {
     doors.post(
         "/v1/threads/{id}/control",
         control,

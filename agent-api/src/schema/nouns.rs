@@ -12,6 +12,7 @@ const ROLES: &[&str] = &["admin", "lead", "agent", "bot", "integrator"];
 /// Every schema of an answer.
 pub(super) fn all() -> Vec<(&'static str, Value)> {
     let mut all = people();
+    all.extend(contacts());
     all.extend(threads());
     all.extend(said());
     all.extend(log());
@@ -142,7 +143,7 @@ fn people() -> Vec<(&'static str, Value)> {
     ]
 }
 
-fn threads() -> Vec<(&'static str, Value)> {
+fn contacts() -> Vec<(&'static str, Value)> {
     vec![
         (
             "ChannelAccount",
@@ -222,6 +223,11 @@ fn threads() -> Vec<(&'static str, Value)> {
                 ],
             ),
         ),
+    ]
+}
+
+fn threads() -> Vec<(&'static str, Value)> {
+    vec![
         (
             "Control",
             object(

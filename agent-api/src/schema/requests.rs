@@ -12,6 +12,7 @@ use super::{
 pub(super) fn all() -> Vec<(&'static str, Value)> {
     let mut all = acts_of_people();
     all.extend(acts_on_threads());
+    all.extend(writes_to_threads());
     all.extend(parts_of_content());
     all.extend(parts_to_choose_from());
     all.push(("Content", content(&string("What it says."), false)));
@@ -153,6 +154,11 @@ fn acts_on_threads() -> Vec<(&'static str, Value)> {
             ),
         ),
         ("UndoMerge", closed("Why it is taken back.", vec![maybe("why", or_null(text(1, 500, "Why.")))])),
+    ]
+}
+
+fn writes_to_threads() -> Vec<(&'static str, Value)> {
+    vec![
         (
             "HandOver",
             closed(

@@ -410,17 +410,11 @@ impl Answer {
             Pin::new(&mut *body).poll_frame(context)
         });
         let next = async {
-            let mut next = Box::pin(next);
-            loop {
-                match next.as_mut().await {
-                    // Trailers are nobody's business.
-                    Some(Ok(frame)) => match frame.into_data() {
-                        Ok(data) => return Ok(Some(data)),
-                        Err(_) => return Ok(None),
-                    },
-                    Some(Err(_)) => return Err(Failure::Connection),
-                    None => return Ok(None),
-                }
+            match next.await {
+                // Trailers are nobody's business.
+                Some(Ok(frame)) => Ok(frame.into_data().ok()),
+                Some(Err(_)) => Err(Failure::Connection),
+                None => Ok(None),
             }
         };
         let told = tokio::time::timeout(left, next).await.unwrap_or(Err(Failure::TimeoutTotal));

@@ -245,17 +245,17 @@ pub async fn run(settings: Settings, clock: Clock, tasks: &Tasks) -> Result<Runn
     let base = base.trim_end_matches('/').to_owned();
     let shared = Arc::new(shared(settings, clock, tasks.stop_sign(), base)?);
     let data = web::Data::from(Arc::clone(&shared));
-    let shop = shared.settings.shop.clone();
+    let own_shop = shared.settings.shop.clone();
     let server = HttpServer::new(move || {
-        let shop = shop.clone();
+        let own_shop = own_shop.clone();
         App::new()
             .app_data(data.clone())
             .app_data(web::JsonConfig::default().limit(api::BODY_BYTES_MAX))
             .configure(page::routes)
             .configure(api::routes)
             .configure(|service| {
-                if let Some(shop) = &shop {
-                    shop::routes(shop, service);
+                if let Some(own_shop) = &own_shop {
+                    shop::routes(own_shop, service);
                 }
             })
             .configure(graph::routes)

@@ -146,17 +146,17 @@ async fn control_goes_round_and_every_step_is_told_and_repeats_are_known() {
     let bot = world.bot();
     world.says(&bot, cas, "Dag! Ik ben een bot.").await;
     assert_eq!(world.thread_of_phone(CAS).await.waiting_since, None, "the bot has answered");
-    let passes = NewHandoff {
+    let handing = NewHandoff {
         reason: Some("unsure".into()),
         summary: Some("Vraagt naar pakket 3S42.".into()),
         ..asks(Verb::Pass, Some(1))
     };
-    let thread = world.hands(&bot, cas, passes.clone()).await.expect("passed");
+    let thread = world.hands(&bot, cas, handing.clone()).await.expect("passed");
     assert_eq!((thread.control.holder, thread.control.epoch), (Holder::Waiting, 2));
     assert_eq!(thread.control.summary.as_deref(), Some("Vraagt naar pakket 3S42."));
     assert!(thread.waiting_since.is_some(), "from now on they wait for a person");
     // The same again, as after a lost answer.
-    assert_eq!(world.hands(&bot, cas, passes).await.expect("known").control, thread.control);
+    assert_eq!(world.hands(&bot, cas, handing).await.expect("known").control, thread.control);
     assert_eq!(lost(world.reply(&bot, cas, NewReply { epoch: Some(1), ..says("Nog iets") }).await), 2);
 
     // Bram takes it and passes it to Carla, who accepts.

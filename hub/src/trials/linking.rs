@@ -123,7 +123,7 @@ async fn an_unproven_visitor_sees_the_answers_to_their_case_and_nothing_else_of_
     world.later(1_000);
     world.takes(&event(&world, &anna.channel, &anna.handle, words("code", &format!("loket-{code}")))).await;
     assert!(one_contact(&world, anna.contact, web.contact).await);
-    assert_eq!(seen(&world, visitor).await, [first.clone()]);
+    assert_eq!(seen(&world, visitor).await, std::slice::from_ref(&first));
     world.later(1_000);
     let customer = super::world::Customer { thread: web.thread, identity: anna.identity };
     let to_phone = crate::NewReply { to: Target::Identity(anna.identity), ..says("the answer") };

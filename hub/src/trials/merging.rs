@@ -299,7 +299,10 @@ async fn what_a_visitor_has_read_stays_read_in_other_numbers() {
     world.undone(&agent, merge.id).await;
     for (message, seq) in [(first.id, first.seq), (second.id, second.seq)] {
         let now = world.message(message).await;
-        assert_eq!((now.seq, now.status.map(|status| status.as_str())), (seq, Some("read")));
+        assert_eq!(
+            (now.seq, now.status.map(loket_protocol::delivery::MessageStatus::as_str)),
+            (seq, Some("read"))
+        );
     }
     world.is_sound().await;
 }
@@ -329,12 +332,15 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Where each message stood.
+type Stood = Vec<(MessageId, ThreadId, i64)>;
+
 /// What must be so: who stands for whom, and whose each message is.
 #[derive(Default)]
 struct Model {
     into: HashMap<usize, usize>,
     /// Merges that hold: id, who was merged, and where everything stood in both threads before.
-    merges: Vec<(MergeId, usize, Vec<(MessageId, ThreadId, i64)>)>,
+    merges: Vec<(MergeId, usize, Stood)>,
     /// Each message and whose it is.
     said: BTreeMap<MessageId, usize>,
 }

@@ -15,7 +15,7 @@ use super::{AgentClient, Simulator, World};
 const AGAIN: Duration = Duration::from_millis(25);
 /// How long the same thing may be said again: longer than what holds a conversation up after a crash, with
 /// the machine busy. Beyond it something stands still, and the test says what it was told last.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// What was accepted: it must be in its thread, once.
 #[derive(Debug, Default)]

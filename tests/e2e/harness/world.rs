@@ -19,7 +19,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 const REST: Duration = Duration::from_millis(1200);
 /// How long anybody here waits for an answer: longer than any limit of the program's own, so that nothing
 /// that it does not answer holds a test up for ever.
-const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+const ANSWER_LIMIT: Duration = Duration::from_mins(1);
 /// What the role `connectors` serves.
 const PUBLIC: [&str; 2] = ["/callbacks", "/webchat"];
 

@@ -32,11 +32,11 @@ impl Lineage {
 
 /// What the ledger knows of an epoch, as far as this consumer has asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Told {
+enum Ledgered {
     #[default]
     NotAsked,
-    Asking,
-    Told,
+    Asked,
+    Answered,
 }
 
 /// The numbers of one epoch that nobody has to wait for: they are done, here, or given up.
@@ -65,7 +65,7 @@ impl Numbers {
 #[derive(Debug, Default)]
 struct Epoch {
     numbers: Numbers,
-    told: Told,
+    told: Ledgered,
     /// What waits for a smaller number: its number, where the lane has it, and since when it waits.
     waiting: BTreeMap<u64, Vec<(u64, Instant)>>,
 }
@@ -73,7 +73,7 @@ struct Epoch {
 impl Epoch {
     /// Whether something waits although all is known that can be known.
     fn waits(&self) -> bool {
-        self.told == Told::Told && !self.waiting.is_empty()
+        self.told == Ledgered::Answered && !self.waiting.is_empty()
     }
 
     /// Takes out what waits for nothing any more.
@@ -120,9 +120,9 @@ impl Gate {
         }
         epoch.waiting.entry(stamp.number).or_default().push((place, now));
         let complete = epoch.complete();
-        let asks = !epoch.waiting.is_empty() && epoch.told == Told::NotAsked;
+        let asks = !epoch.waiting.is_empty() && epoch.told == Ledgered::NotAsked;
         if asks {
-            epoch.told = Told::Asking;
+            epoch.told = Ledgered::Asked;
         }
         Arrival { complete, ask: asks.then_some(lineage) }
     }
@@ -131,7 +131,7 @@ impl Gate {
     /// that need not wait any more; for all others waiting begins now.
     pub(super) fn tell(&mut self, of: &Lineage, done: &[(u64, u64)], now: Instant) -> Vec<u64> {
         let Some(epoch) = self.epochs.get_mut(of) else { return Vec::new() };
-        epoch.told = Told::Told;
+        epoch.told = Ledgered::Answered;
         for (first, last) in done {
             epoch.numbers.add(*first, *last);
         }
