@@ -210,6 +210,8 @@ async fn a_visitor_of_the_web_site_is_answered_and_finds_it_again_after_a_reload
     );
     assert_eq!(history.matches("Hebben jullie deze in blauw?").count(), 1, "said twice, there once");
     assert!(!history.contains("vaste klant"), "a note is never the visitor's");
+    // A passing sign reaches whoever is there by then.
+    visitor.hears("the socket's readiness", |frame| frame["type"] == "ready").await;
     let path = format!("/v1/threads/{}/typing", thread["id"].as_str().expect("an id"));
     let (status, _) = agent.post(&path, "typing", &json!({"on": true})).await;
     assert!((200..300).contains(&status), "{status}");
