@@ -1,5 +1,6 @@
 //! From a reply to rows that wait.
 
+use loket_protocol::agent::Role;
 use loket_protocol::contact::{Handle, HandleKind};
 use loket_protocol::delivery::MessageStatus;
 use loket_protocol::event::EventType;
@@ -9,7 +10,7 @@ use loket_protocol::thread::ThreadStatus;
 use serde_json::json;
 
 use super::world::{Customer, DAY_MS, World, messenger, picture, says, site, whatsapp};
-use crate::requests::{Idempotency, NewReply, Target, Written};
+use crate::requests::{Idempotency, NewReply, Principal, Target, Written};
 use crate::{HubError, MaySend};
 
 fn idem(key: &str, fingerprint: &str) -> Idempotency {
@@ -274,7 +275,8 @@ async fn a_closed_window_is_refused_with_what_is_possible() {
 async fn what_may_be_sent_is_told_by_the_decision_that_refuses() {
     let world = World::new().await;
     let anna = world.anna().await;
-    let (agent, bot) = (world.agent(), world.bot());
+    // A program's words are nobody's own, and it answers whoever has control.
+    let (agent, program) = (world.agent(), Principal { role: Role::Integrator, ..world.bot() });
     let now = world.clock.now();
     let page = also_on_messenger(&world, anna, now.as_millis()).await;
     let told = async |by| {
@@ -297,10 +299,10 @@ async fn what_may_be_sent_is_told_by_the_decision_that_refuses() {
         (Some("window_closed"), &["template".to_owned()][..])
     );
     assert_eq!(world.says(&agent, anna, "Sorry").await.identity_id, Some(page.identity));
-    let (auto, each, _) = told(&bot).await;
+    let (auto, each, _) = told(&program).await;
     assert_eq!(auto, None);
     assert_eq!(each, [(page.identity, MaySend::Nothing), (anna.identity, MaySend::Template)]);
-    let refused = world.reply(&bot, anna, says("Te laat")).await.expect_err("refused");
+    let refused = world.reply(&program, anna, says("Te laat")).await.expect_err("refused");
     assert_eq!(code(&refused), "window_closed");
     let HubError::Unsendable { options, .. } = refused else { panic!("unsendable") };
     assert_eq!(options["template"], json!([anna.identity]));
