@@ -2,6 +2,8 @@
 import { session } from "./session.svelte";
 
 const AGAIN_MS = 20_000;
+/** A thread that is passed by on the way to another is not told: the server closes a socket that says too much. */
+const SETTLE_MS = 200;
 const FORGOTTEN_MS = 45_000;
 
 class Looking {
@@ -9,7 +11,10 @@ class Looking {
   #where = $state.raw<ReadonlyMap<string, ReadonlySet<string>>>(new Map());
   #timers = new Map<string, number>();
   #mine: string | null = null;
+  /** The thread that colleagues were told of. */
+  #told: string | null = null;
   #again = 0;
+  #settling = 0;
   #say: (frame: object) => boolean = () => false;
 
   start(say: (frame: object) => boolean): void {
@@ -20,13 +25,15 @@ class Looking {
 
   /** This thread is before me now, or none. */
   look(thread: string | null): void {
-    if (this.#mine && this.#mine !== thread) this.#tell(false);
     this.#mine = thread;
-    this.#tell(document.visibilityState === "visible");
+    clearTimeout(this.#settling);
+    this.#settling = window.setTimeout(() => this.#tell(document.visibilityState === "visible"), SETTLE_MS);
   }
 
   #tell(on: boolean): void {
     clearTimeout(this.#again);
+    if (this.#told && this.#told !== this.#mine) this.#say({ type: "looking", thread_id: this.#told, on: false });
+    this.#told = this.#mine;
     if (!this.#mine) return;
     this.#say({ type: "looking", thread_id: this.#mine, on });
     if (on) this.#again = window.setTimeout(() => this.#tell(document.visibilityState === "visible"), AGAIN_MS);
