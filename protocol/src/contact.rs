@@ -215,8 +215,6 @@ pub struct LinkRequest {
 pub enum Proof {
     /// A one-time code was carried from one channel to the other.
     LinkCode,
-    /// A site signed who its user is.
-    SiteLogin,
     /// The platform told that two addresses are one person's.
     Platform,
     /// An agent decided.
@@ -225,13 +223,12 @@ pub enum Proof {
 
 impl Proof {
     /// Every proof.
-    pub const ALL: [Self; 4] = [Self::LinkCode, Self::SiteLogin, Self::Platform, Self::Agent];
+    pub const ALL: [Self; 3] = [Self::LinkCode, Self::Platform, Self::Agent];
 
     /// The name in JSON and in the store.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::LinkCode => "link_code",
-            Self::SiteLogin => "site_login",
             Self::Platform => "platform",
             Self::Agent => "agent",
         }

@@ -20,8 +20,8 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
                     always(
                         "proof",
                         names(
-                            &["link_code", "site_login", "platform", "agent"],
-                            "A code carried over, a site's signed login, the platform's word, or an agent's decision.",
+                            &["link_code", "platform", "agent"],
+                            "A code carried over, the platform's word, or an agent's decision.",
                         ),
                     ),
                     always("evidence", anything("What the proof rests on.")),

@@ -242,7 +242,6 @@ export const en = {
   "join.was": "{who} joined another customer with this one",
   "join.proof.agent": "An agent decided",
   "join.proof.link_code": "A code was carried from one channel to the other",
-  "join.proof.site_login": "A site signed who it is",
   "join.proof.platform": "The platform said so",
   "join.with": "Join with another customer",
   "join.title": "Join with {name}",

@@ -244,7 +244,6 @@ export const nl: Record<Word, string> = {
   "join.was": "{who} voegde een andere klant bij deze",
   "join.proof.agent": "Een medewerker besliste",
   "join.proof.link_code": "Een code ging van het ene kanaal mee naar het andere",
-  "join.proof.site_login": "Een site ondertekende wie het is",
   "join.proof.platform": "Het platform zei het",
   "join.with": "Samenvoegen met een andere klant",
   "join.title": "Samenvoegen met {name}",
